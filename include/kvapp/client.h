@@ -1,0 +1,168 @@
+/*
+ * The client library: connections that stay open, finds the leader and follows it, retries safely.
+ *
+ * A client is driven by one thread. Calls that wait (kvapp_get, kvapp_put, ...) run it until the
+ * answer is there; kvapp_submit starts a request whose `done` is called from kvapp_client_run, so
+ * that any number may be in flight.
+ *
+ * Writes are exactly-once: the client opens a session on first use and numbers its writes, so that
+ * a retry after a broken connection or a change of leader is applied once. A write fails with
+ * KV_ERR_TIMEOUT or KV_ERR_OUTCOME_UNKNOWN only when the time is up with no answer; it may then
+ * have been applied, or may not.
+ *
+ *     struct kvapp_client *client;
+ *     struct kvapp_client_options options = {.cluster = "127.0.0.1:8080,127.0.0.1:8081"};
+ *     if (kvapp_client_new(&options, &client) == 0) {
+ *         struct kvapp_reply reply;
+ *         kvapp_put(client, "key", 3, "value", 5, &reply);
+ *         kvapp_client_free(client);
+ *     }
+ */
+#ifndef KVAPP_CLIENT_H
+#define KVAPP_CLIENT_H
+
+#include "kvapp/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct kvapp_client;
+
+/* Zero means the default given in brackets. */
+struct kvapp_client_options {
+    const char *cluster; /* raft addresses, "host:port,..." or "1=host:port,..."; required */
+    uint32_t timeout_ms; /* of one request with all its retries [5000] */
+    uint32_t retries;    /* full rounds over the members without an answer [3]; redirects to a
+                            leader and waiting for an election do not count, the timeout does */
+    uint32_t backoff_ms; /* before a retry, doubled each time, at most 1 s [100] */
+    uint32_t client_port_offset;          /* client port = raft port + this [1000] */
+    bool portable_io;                     /* libuv even where io_uring works */
+    bool no_session;                      /* writes are not retried once sent; saves the session */
+    struct kvapp_client *share_loop_with; /* both use one loop: kvapp_client_run of either runs
+                                             both; that one must outlive this one */
+};
+
+/*
+ * Makes a client; connects on first use. Returns 0, KV_ERR_INVALID (the cluster's text),
+ * KV_ERR_ADDRESS (a port beyond 65535, a name that does not resolve) or KV_ERR_IO.
+ */
+int kvapp_client_new(const struct kvapp_client_options *options, struct kvapp_client **ret_client);
+
+/* Closes the session (without waiting long for it) and all connections. Requests in flight end
+ * with KV_ERR_STOPPED. NULL is fine. */
+void kvapp_client_free(struct kvapp_client *client);
+
+/* One more sentence on the last failure: which address, what the system said. Never NULL. */
+const char *kvapp_client_error(const struct kvapp_client *client);
+
+/* What a request gave. The data are borrowed until the next call with this client (or, in `done`,
+ * until it returns). */
+struct kvapp_reply {
+    int status;        /* 0, KV_ERR_NOT_FOUND, KV_ERR_CONDITION, or what failed */
+    uint64_t revision; /* the key's modify revision; of a write: its own */
+    uint64_t count;    /* keys deleted, listed */
+    bool more;         /* a list: the page was cut */
+    const void *data;  /* the value; of a list: see kvapp_reply_next */
+    size_t size;
+};
+
+/* Walks the keys of a list or the items of a scan; start with *cursor = 0. Returns false at the
+ * end. For a list, the value is empty and the revision 0. */
+struct kvapp_item {
+    const void *key;
+    size_t key_size;
+    const void *value;
+    size_t value_size;
+    uint64_t revision;
+};
+bool kvapp_reply_next(const struct kvapp_reply *reply, bool is_scan, size_t *cursor,
+                      struct kvapp_item *ret_item);
+
+/* ---- calls that wait; each returns reply->status ---- */
+
+int kvapp_get(struct kvapp_client *client, const void *key, size_t key_size,
+              struct kvapp_reply *ret_reply);
+int kvapp_put(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
+              size_t value_size, struct kvapp_reply *ret_reply);
+/* Puts only if the key's modify revision is `expected` (0: only if it is not there). */
+int kvapp_put_if(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
+                 size_t value_size, uint64_t expected, struct kvapp_reply *ret_reply);
+int kvapp_delete(struct kvapp_client *client, const void *key, size_t key_size,
+                 struct kvapp_reply *ret_reply);
+int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_size,
+                    uint64_t expected, struct kvapp_reply *ret_reply);
+
+/* Ranges: keys >= start, < end, that begin with prefix; empty parts do not restrict. */
+struct kvapp_range {
+    const void *start;
+    size_t start_size;
+    const void *end;
+    size_t end_size;
+    const void *prefix;
+    size_t prefix_size;
+    uint32_t limit; /* keys in a page; 0: the server's maximum */
+    bool values;    /* a scan: with values and revisions */
+};
+int kvapp_list(struct kvapp_client *client, const struct kvapp_range *range,
+               struct kvapp_reply *ret_reply);
+int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *range,
+                       struct kvapp_reply *ret_reply);
+
+/* ---- status of each member, asked directly ---- */
+
+struct kvapp_member {
+    uint64_t id;
+    char address[264]; /* raft address */
+    bool reachable;    /* false: only id and address are known */
+    const char *role;  /* "follower", ... */
+    uint64_t cluster_id;
+    uint64_t term;
+    uint64_t leader;
+    uint64_t commit_index;
+    uint64_t applied_index;
+    uint64_t last_index;
+    uint64_t digest;
+    uint64_t key_count;
+    uint64_t uptime_ms;
+    uint64_t log_writes;
+    uint64_t log_syncs;
+    uint64_t log_entries;
+    uint64_t log_bytes;
+    char io_backend[16];
+    char version[16];
+};
+/* Asks all members at once, waits for each at most wait_ms. Fills `members`, which has room for 9,
+ * in the order of the cluster's text. */
+int kvapp_status(struct kvapp_client *client, uint32_t wait_ms, struct kvapp_member *members,
+                 size_t *ret_count);
+
+/* ---- many requests in flight ---- */
+
+enum kvapp_request_kind {
+    KVAPP_GET,
+    KVAPP_PUT,
+    KVAPP_DELETE,
+};
+
+/* Embedded by the caller; key and value stay in place until `done`. */
+struct kvapp_request {
+    enum kvapp_request_kind kind;
+    const void *key;
+    size_t key_size;
+    const void *value;
+    size_t value_size;
+    void (*done)(struct kvapp_request *request, const struct kvapp_reply *reply);
+    void *context;
+    void *state; /* the client's, while in flight */
+};
+/* Starts a request; `done` comes from kvapp_client_run, exactly once. */
+void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request);
+
+/* Waits at most wait_ms for something to happen, and calls what is done. */
+int kvapp_client_run(struct kvapp_client *client, uint32_t wait_ms);
+
+/* The id of the leader that the client believes in; 0: none. */
+uint64_t kvapp_client_leader(const struct kvapp_client *client);
+
+#endif

@@ -1,0 +1,240 @@
+/*
+ * The pure core of Raft: an event goes in, effects come out. No I/O, no clock, no payloads, no
+ * globals; time comes in with each event and chance from a seeded generator, so that the same
+ * events always give the same effects.
+ *
+ *     driver:   io completes ──► event ──► raft_step ──► effects ──► disk, peers, state machine
+ *
+ * "§" numbers are sections of the Raft paper (Ongaro and Ousterhout, extended version), "thesis"
+ * means Ongaro's dissertation.
+ *
+ * What the driver must do with the effects of a step, in this order, before the next step:
+ *   1. take `store` into its queue to the disk: first the truncation, then the new entries, and
+ *      the term and vote; report RAFT_STORED with the ticket once all of it (and all of every
+ *      earlier ticket) is durable. Tickets are reported in rising order; reporting only the
+ *      newest of several is right.
+ *   2. send `messages` whenever it likes, or lose them. Entries of an append are read from the
+ *      driver's log. Messages that need something on the disk first are withheld by the core.
+ *   3. apply entries up to `commit_index`; serve the reads that `read_tag` releases.
+ */
+#ifndef KVAPP_RAFT_H
+#define KVAPP_RAFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct raft;
+struct trace;
+
+enum {
+    RAFT_MEMBERS_MAX = 9,
+    RAFT_RUNS_MAX = 16,     /* runs of terms in one append */
+    RAFT_MESSAGES_MAX = 64, /* messages that one step may send */
+};
+
+enum raft_role {
+    RAFT_FOLLOWER,
+    RAFT_PRE_CANDIDATE, /* thesis 9.6: asks whether it would win, without disturbing anybody */
+    RAFT_CANDIDATE,
+    RAFT_LEADER,
+};
+
+const char *raft_role_name(enum raft_role role); /* "follower", "pre-candidate", ... */
+
+/* `count` consecutive entries of one term. Where a run begins is known from its place. */
+struct raft_run {
+    uint64_t term;
+    uint64_t count;
+};
+
+/* ---- messages ---- */
+
+/* The numbers are those of the peer protocol. */
+enum raft_message_type {
+    RAFT_VOTE_REQUEST = 0, /* §5.2, §5.4.1; with `pre` set: thesis 9.6 */
+    RAFT_VOTE_RESPONSE = 1,
+    RAFT_APPEND_REQUEST = 2, /* §5.3; without entries: the heartbeat */
+    RAFT_APPEND_RESPONSE = 3,
+};
+
+struct raft_vote_request {
+    bool pre;
+    uint64_t last_index; /* of the candidate's log */
+    uint64_t last_term;
+};
+
+struct raft_vote_response {
+    bool pre;
+    bool granted;
+};
+
+struct raft_append_request {
+    uint64_t prev_index;
+    uint64_t prev_term;
+    uint64_t commit_index;
+    uint64_t read_round;  /* echoed by the response; thesis 6.4 */
+    uint64_t entry_count; /* entries prev_index + 1 ... prev_index + entry_count */
+    size_t run_count;
+    struct raft_run runs[RAFT_RUNS_MAX]; /* the entries' terms; counts add up to entry_count */
+};
+
+struct raft_append_response {
+    bool success;
+    uint64_t prev_index;  /* of the request that is answered: tells stale answers apart */
+    uint64_t match_index; /* success: durable here and equal to the leader's log up to here */
+    uint64_t hint_index;  /* failure: the follower's log can only match the leader's at or below */
+    uint64_t hint_term;   /* failure: the term of the entry at hint_index */
+    uint64_t read_round;
+};
+
+struct raft_message {
+    enum raft_message_type type;
+    uint64_t from;
+    uint64_t to;
+    uint64_t term; /* the sender's; for a pre-vote and its grant: the term it would campaign in */
+    union {
+        struct raft_vote_request vote_request;
+        struct raft_vote_response vote_response;
+        struct raft_append_request append_request;
+        struct raft_append_response append_response;
+    };
+};
+
+/* ---- events ---- */
+
+enum raft_event_type {
+    RAFT_TICKED,   /* time passed */
+    RAFT_RECEIVED, /* a message from a member arrived; its entries' checksums are right */
+    RAFT_PROPOSED, /* the driver has entries to append; only while leader */
+    RAFT_READ_ASKED,
+    RAFT_STORED, /* everything up to the ticket is durable */
+    /* Snapshot taken / sent / installed, membership proposed and transfer come here. */
+};
+
+struct raft_event {
+    enum raft_event_type type;
+    uint64_t now_ms; /* monotonic; never less than in the event before */
+    union {
+        const struct raft_message *message; /* RAFT_RECEIVED; borrowed for the step */
+        uint64_t propose_count;             /* RAFT_PROPOSED: entries last_index + 1 ... */
+        uint64_t read_tag;                  /* RAFT_READ_ASKED: greater than any before */
+        uint64_t ticket;                    /* RAFT_STORED */
+    };
+};
+
+/* ---- effects ---- */
+
+enum raft_store_flags {
+    RAFT_STORE_VOTE = 1 << 0,     /* term and voted_for changed */
+    RAFT_STORE_TRUNCATE = 1 << 1, /* forget entries from truncate_from on, before appending */
+    RAFT_STORE_ENTRIES = 1 << 2,  /* append entries append_first ... append_first + count - 1 */
+    RAFT_STORE_NOOP = 1 << 3,     /* the one entry to append is the leader's no-op: make it */
+};
+
+struct raft_store {
+    unsigned flags; /* 0: nothing to store */
+    uint64_t ticket;
+    uint64_t term;
+    uint64_t voted_for; /* 0: nobody */
+    uint64_t truncate_from;
+    uint64_t append_first; /* of a received append: its entries from this index on */
+    uint64_t append_count;
+};
+
+/* Filled in by every raft_step that returns 0. Large: keep one and reuse it. */
+struct raft_effects {
+    struct raft_store store;
+    size_t message_count;
+    struct raft_message messages[RAFT_MESSAGES_MAX];
+
+    /* Reads: every read with a tag up to read_tag may be served once the entry read_index is
+     * applied. The tag is 0 when nothing was released in this step. */
+    uint64_t read_tag;
+    uint64_t read_index;
+
+    /* The state after the step. */
+    uint64_t commit_index;
+    uint64_t term;
+    uint64_t leader; /* 0: not known */
+    enum raft_role role;
+    bool role_changed; /* role, term or leader differ from those before the step. A leader that
+                          steps down takes its unreleased reads with it: they must be failed. */
+    uint64_t wake_ms;  /* when to send RAFT_TICKED at the latest */
+};
+
+/* ---- life ---- */
+
+struct raft_config {
+    uint64_t id; /* of this server; not 0 */
+    uint64_t voters[RAFT_MEMBERS_MAX];
+    size_t voter_count;
+
+    uint64_t seed; /* election timeouts */
+    uint64_t heartbeat_ms;
+    uint64_t election_min_ms; /* heartbeat < min < max */
+    uint64_t election_max_ms;
+    uint64_t disk_stall_ms; /* a leader whose oldest ticket is older than this steps down */
+
+    uint64_t window_appends;     /* appends with entries in flight to one follower, 1...256 */
+    uint64_t append_entries_max; /* entries in one append */
+    uint64_t uncommitted_max;    /* entries a leader accepts beyond its commit index */
+
+    /*
+     * How many of the entries first ... last fit one append: returns the last index that does,
+     * at least `first`. Pure. Entries that the driver has not got yet count as small. NULL: all.
+     */
+    uint64_t (*fit)(void *context, uint64_t first, uint64_t last);
+    void *fit_context;
+
+    const struct trace *trace; /* the story, at TRACE_DEBUG and above; may be NULL */
+};
+
+/* What recovery found on the disk. All zeros: a new server. */
+struct raft_restored {
+    uint64_t term; /* at least the term of the last entry */
+    uint64_t voted_for;
+    const struct raft_run *runs; /* the terms of entries 1 ... last, borrowed for the call */
+    size_t run_count;
+};
+
+/*
+ * Makes a core, a follower at restored->term, as of now_ms. All memory is taken here, except that
+ * the table of terms grows when a new term begins. Returns 0, KV_ERR_INVALID or KV_ERR_NO_MEMORY.
+ */
+int raft_new(const struct raft_config *config, const struct raft_restored *restored,
+             uint64_t now_ms, struct raft **ret_raft);
+void raft_free(struct raft *raft);
+
+/*
+ * The one door. Returns 0 with *ret_effects filled in; or, with nothing changed and *ret_effects
+ * untouched, KV_ERR_NOT_LEADER (proposal or read while not leader), KV_ERR_BUSY (a proposal beyond
+ * uncommitted_max), KV_ERR_INVALID (a message that is not for this server, is from a stranger, or
+ * contradicts itself) or KV_ERR_NO_MEMORY.
+ */
+int raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *ret_effects);
+
+/* ---- looking in ---- */
+
+enum raft_role raft_role(const struct raft *raft);
+uint64_t raft_id(const struct raft *raft);
+uint64_t raft_term(const struct raft *raft);
+uint64_t raft_voted_for(const struct raft *raft);
+uint64_t raft_leader(const struct raft *raft); /* 0: not known */
+uint64_t raft_commit_index(const struct raft *raft);
+uint64_t raft_last_index(const struct raft *raft);
+uint64_t raft_durable_index(const struct raft *raft); /* entries known to be on the own disk */
+uint64_t raft_term_at(const struct raft *raft, uint64_t index); /* 0: no such entry */
+/* Leader: what is known to be stored on `id`; 0 when unknown or not leader. */
+uint64_t raft_match_index(const struct raft *raft, uint64_t id);
+/* Proposals that would be accepted now: uncommitted_max less what is in flight; 0: not leader. */
+uint64_t raft_room(const struct raft *raft);
+
+/*
+ * Asserts every invariant of the state, and of the state against the one at the last call (term
+ * and commit index monotone, no vote changed within a term, ...). Runs by itself after every step
+ * in builds with assertions (NDEBUG not defined).
+ */
+void raft_check(struct raft *raft);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * Limits of the formats and protocols, in one place so that they can be related to each other.
+ * Tunable sizes are options (src/cli/options.c) and not here.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#include "base/assert.h"
+
+enum {
+    KEY_SIZE_MAX = 4096,               /* bytes; at least 1 */
+    VALUE_SIZE_MAX = 1024 * 1024,      /* bytes; 0 is a value */
+    COMMAND_SIZE_MAX = 1280 * 1024,    /* bytes of one encoded command: a log entry's payload */
+    FRAME_SIZE_MAX = 4 * 1024 * 1024,  /* bytes of one frame's payload on either port */
+    APPEND_SIZE_MAX = 2 * 1024 * 1024, /* bytes of entries in one AppendEntries */
+    LIST_LIMIT_MAX = 10000,            /* keys in one page of a list */
+    MEMBERS_MAX = 9,                   /* servers in one cluster */
+    ADDRESS_SIZE_MAX = 264,            /* "host:port" with its NUL: 255 + 1 + 5, rounded up */
+};
+
+STATIC_CHECK(COMMAND_SIZE_MAX > VALUE_SIZE_MAX + 2 * KEY_SIZE_MAX + 256, "a put fits an entry");
+STATIC_CHECK(APPEND_SIZE_MAX > COMMAND_SIZE_MAX + 64, "an entry fits an append");
+STATIC_CHECK(FRAME_SIZE_MAX >= APPEND_SIZE_MAX + 4096, "an append fits a frame");
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * The vocabulary: what can be asked of the store and what it answers, and the bytes of both. Every
+ * protocol translates to and from it; the bytes of a write are the payload of a log entry, and the
+ * bytes of any command are the body of a native ClientRequest.
+ *
+ * Bytes of a command, little-endian; the parts in brackets are there when their flag is set:
+ *
+ *     operation u8 │ flags u8 │ zero u16
+ *     │ [SESSION: session u64, sequence u64, acknowledged u64]
+ *     │ [EXPECT: expected_revision u64]
+ *     │ [LIMIT: limit u32]
+ *     │ [KEY: size u32, bytes] │ [VALUE: size u32, bytes] │ [END: size u32, bytes] │ [PREFIX: ...]
+ */
+#ifndef KV_COMMAND_H
+#define KV_COMMAND_H
+
+#include "base/bytes.h"
+#include "kvapp/err.h"
+
+/* The numbers are part of the protocol and of the log. */
+enum operation {
+    OPERATION_GET = 0,
+    OPERATION_PUT = 1,
+    OPERATION_DELETE = 2,
+    OPERATION_LIST = 3, /* keys of a range, in order, in pages */
+    OPERATION_SCAN = 4, /* as LIST, with values and revisions */
+    OPERATION_DELETE_RANGE = 5,
+    OPERATION_OPEN_SESSION = 6, /* the reply's revision is the session's id */
+    OPERATION_CLOSE_SESSION = 7,
+};
+
+/*
+ * One command. Unused slices are empty. Slices are borrowed.
+ *
+ * GET            key
+ * PUT            key, value; [expect]
+ * DELETE         key; [expect]
+ * LIST, SCAN     key: first key, included (empty: from the start); end: excluded (empty: no end);
+ *                prefix: only keys that begin so; limit: keys in the page, 0 or more than
+ *                LIST_LIMIT_MAX: LIST_LIMIT_MAX. To go on, key = the last key followed by a zero
+ *                byte. SCAN ends a page early when it would pass FRAME_SIZE_MAX / 2 bytes.
+ * DELETE_RANGE   key, end, prefix as above; at least one of them; [no limit]
+ */
+struct command {
+    enum operation operation;
+
+    /* Exactly-once writes (Ongaro's thesis 6.3). session 0: none. Sequences begin at 1;
+     * every sequence <= acknowledged was answered and may be forgotten by the store. */
+    uint64_t session;
+    uint64_t sequence;
+    uint64_t acknowledged;
+
+    bool has_expected;          /* only if the key's modify revision is the expected one; */
+    uint64_t expected_revision; /* 0: only if the key is not there */
+
+    uint32_t limit;
+    struct slice key;
+    struct slice value;
+    struct slice end;
+    struct slice prefix;
+};
+
+static inline bool operation_is_write(enum operation operation)
+{
+    return operation != OPERATION_GET && operation != OPERATION_LIST && operation != OPERATION_SCAN;
+}
+
+const char *operation_name(enum operation operation); /* "get", "put", ... */
+
+/* Appends the command's bytes. The command has passed command_check. */
+void command_encode(const struct command *command, struct buf *out);
+
+/*
+ * Decodes a whole command; slices are borrowed from `bytes`. Returns 0, KV_ERR_MALFORMED (also for
+ * bytes left over, an unknown flag, a flag that the operation does not have) or
+ * KV_ERR_COMMAND_UNKNOWN. Does not look at limits: that is command_check.
+ */
+int command_decode(struct slice bytes, struct command *ret_command);
+
+/* Limits and meaning: 0, KV_ERR_KEY_EMPTY, KV_ERR_KEY_TOO_LARGE, KV_ERR_VALUE_TOO_LARGE,
+ * KV_ERR_INVALID. A command that fails here is answered so and never logged. */
+int command_check(const struct command *command);
+
+/*
+ * What a command gave.
+ *
+ *     status i32 │ flags u8 (1: more) │ zero u8 ×3 │ revision u64 │ count u64 │ size u32, data
+ *
+ * GET: data = value, revision = modify revision; status NOT_FOUND otherwise.
+ * PUT: revision = this write's. DELETE: likewise, count 1; or NOT_FOUND.
+ * CONDITION: revision = the key's present modify revision, 0: not there.
+ * LIST: count keys in data, each u32 size + bytes; `more` when the page was cut by its limit.
+ * SCAN: count items in data, each key (u32 size + bytes), value (likewise), modify revision u64.
+ * LIST, SCAN, GET of nothing: revision = the applied index the answer was taken at.
+ * DELETE_RANGE: count = keys deleted. OPEN_SESSION: revision = session id.
+ */
+struct reply {
+    int status; /* 0 or KV_ERR_* */
+    bool more;
+    uint64_t revision;
+    uint64_t count;
+    struct slice data; /* borrowed */
+};
+
+void reply_encode(const struct reply *reply, struct buf *out);
+int reply_decode(struct slice bytes, struct reply *ret_reply); /* 0 or KV_ERR_MALFORMED */
+
+#endif
