@@ -10,6 +10,8 @@
  *     │ [EXPECT: expected_revision u64]
  *     │ [LIMIT: limit u32]
  *     │ [KEY: size u32, bytes] │ [VALUE: size u32, bytes] │ [END: size u32, bytes] │ [PREFIX: ...]
+ *
+ * Which parts an operation needs and which it may have is a table in command.c.
  */
 #ifndef KV_COMMAND_H
 #define KV_COMMAND_H
@@ -29,6 +31,17 @@ enum operation {
     OPERATION_CLOSE_SESSION = 7,
 };
 
+/* The flags of a command's bytes: which parts follow, in this order. */
+enum command_flag {
+    COMMAND_SESSION = 1 << 0,
+    COMMAND_EXPECT = 1 << 1,
+    COMMAND_LIMIT = 1 << 2,
+    COMMAND_KEY = 1 << 3,
+    COMMAND_VALUE = 1 << 4,
+    COMMAND_END = 1 << 5,
+    COMMAND_PREFIX = 1 << 6,
+};
+
 /*
  * One command. Unused slices are empty. Slices are borrowed.
  *
@@ -38,8 +51,12 @@ enum operation {
  * LIST, SCAN     key: first key, included (empty: from the start); end: excluded (empty: no end);
  *                prefix: only keys that begin so; limit: keys in the page, 0 or more than
  *                LIST_LIMIT_MAX: LIST_LIMIT_MAX. To go on, key = the last key followed by a zero
- *                byte. SCAN ends a page early when it would pass FRAME_SIZE_MAX / 2 bytes.
+ *                byte. A page ends early when it would pass FRAME_SIZE_MAX / 2 bytes.
  * DELETE_RANGE   key, end, prefix as above; at least one of them; [no limit]
+ * OPEN_SESSION   nothing
+ * CLOSE_SESSION  session; its sequence and acknowledged are not looked at
+ *
+ * The writes PUT, DELETE and DELETE_RANGE may name a session.
  */
 struct command {
     enum operation operation;
@@ -60,25 +77,29 @@ struct command {
     struct slice prefix;
 };
 
-static inline bool operation_is_write(enum operation operation)
-{
-    return operation != OPERATION_GET && operation != OPERATION_LIST && operation != OPERATION_SCAN;
-}
+/* False for an operation that is not in the enum. */
+bool operation_is_write(enum operation operation);
 
-const char *operation_name(enum operation operation); /* "get", "put", ... */
+/* "get", "put", "delete", "list", "scan", "delete-range", ...; "unknown" for any other. */
+const char *operation_name(enum operation operation);
 
 /* Appends the command's bytes. The command has passed command_check. */
 void command_encode(const struct command *command, struct buf *out);
 
 /*
  * Decodes a whole command; slices are borrowed from `bytes`. Returns 0, KV_ERR_MALFORMED (also for
- * bytes left over, an unknown flag, a flag that the operation does not have) or
- * KV_ERR_COMMAND_UNKNOWN. Does not look at limits: that is command_check.
+ * bytes left over, an unknown flag, a flag that the operation does not have, one that it needs and
+ * that is not set) or KV_ERR_COMMAND_UNKNOWN. Does not look at limits: that is command_check.
  */
 int command_decode(struct slice bytes, struct command *ret_command);
 
-/* Limits and meaning: 0, KV_ERR_KEY_EMPTY, KV_ERR_KEY_TOO_LARGE, KV_ERR_VALUE_TOO_LARGE,
- * KV_ERR_INVALID. A command that fails here is answered so and never logged. */
+/*
+ * Limits and meaning: 0, KV_ERR_COMMAND_UNKNOWN, KV_ERR_KEY_EMPTY, KV_ERR_KEY_TOO_LARGE,
+ * KV_ERR_VALUE_TOO_LARGE or KV_ERR_INVALID: a part that the operation does not have, a session's
+ * write whose sequence is 0 or not above `acknowledged`, these two without a session, a delete
+ * range without a range. A command that fails here is answered so and never logged. The bounds of
+ * a range may be one byte longer than a key: see how a list goes on.
+ */
 int command_check(const struct command *command);
 
 /*
@@ -89,7 +110,7 @@ int command_check(const struct command *command);
  * GET: data = value, revision = modify revision; status NOT_FOUND otherwise.
  * PUT: revision = this write's. DELETE: likewise, count 1; or NOT_FOUND.
  * CONDITION: revision = the key's present modify revision, 0: not there.
- * LIST: count keys in data, each u32 size + bytes; `more` when the page was cut by its limit.
+ * LIST: count keys in data, each u32 size + bytes; `more` when keys of the range are left.
  * SCAN: count items in data, each key (u32 size + bytes), value (likewise), modify revision u64.
  * LIST, SCAN, GET of nothing: revision = the applied index the answer was taken at.
  * DELETE_RANGE: count = keys deleted. OPEN_SESSION: revision = session id.

@@ -1,0 +1,448 @@
+/* The bytes of commands and replies: round trips, strictness, limits. */
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/prng.h"
+#include "kv/command.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static struct slice text(const char *string)
+{
+    return slice_of_string(string);
+}
+
+/* One of each operation with every part it may have, and one with the fewest; name: the row. */
+static void example_commands(struct command out[16], size_t *ret_count)
+{
+    struct command examples[] = {
+        {.operation = OPERATION_GET, .key = text("k")},
+        {.operation = OPERATION_PUT, .key = text("k")},
+        {.operation = OPERATION_PUT, .key = text("key"), .value = text("value")},
+        {.operation = OPERATION_PUT,
+         .session = 7,
+         .sequence = 9,
+         .acknowledged = 8,
+         .has_expected = true,
+         .expected_revision = UINT64_MAX,
+         .key = slice_of("a\0b\xff", 4),
+         .value = slice_of("\0\r\n", 3)},
+        {.operation = OPERATION_DELETE, .key = text("k"), .has_expected = true},
+        {.operation = OPERATION_DELETE, .key = text("k"), .session = 1, .sequence = 1},
+        {.operation = OPERATION_LIST},
+        {.operation = OPERATION_LIST,
+         .limit = 10,
+         .key = text("a"),
+         .end = text("z"),
+         .prefix = text("p")},
+        {.operation = OPERATION_SCAN, .prefix = slice_of("\xff\xff", 2)},
+        {.operation = OPERATION_SCAN, .limit = UINT32_MAX, .end = text("z")},
+        {.operation = OPERATION_DELETE_RANGE, .prefix = text("p")},
+        {.operation = OPERATION_DELETE_RANGE,
+         .session = 3,
+         .sequence = UINT64_MAX,
+         .acknowledged = UINT64_MAX - 1,
+         .key = text("a"),
+         .end = text("b"),
+         .prefix = text("a")},
+        {.operation = OPERATION_OPEN_SESSION},
+        {.operation = OPERATION_CLOSE_SESSION, .session = 5},
+    };
+    STATIC_CHECK(sizeof examples <= 16 * sizeof examples[0], "the examples fit the caller's array");
+    memcpy(out, examples, sizeof examples);
+    *ret_count = COUNT_OF(examples);
+}
+
+static void assert_command_equal(const struct command *a, const struct command *b)
+{
+    assert_int_equal(a->operation, b->operation);
+    assert_true(a->session == b->session);
+    assert_true(a->sequence == b->sequence);
+    assert_true(a->acknowledged == b->acknowledged);
+    assert_int_equal(a->has_expected, b->has_expected);
+    assert_true(a->expected_revision == b->expected_revision);
+    assert_int_equal(a->limit, b->limit);
+    assert_true(slice_equal(a->key, b->key));
+    assert_true(slice_equal(a->value, b->value));
+    assert_true(slice_equal(a->end, b->end));
+    assert_true(slice_equal(a->prefix, b->prefix));
+}
+
+static void put_has_the_drawn_bytes(void **state)
+{
+    (void)state;
+    struct command command = {.operation = OPERATION_PUT,
+                              .session = 0x0102030405060708,
+                              .sequence = 2,
+                              .acknowledged = 1,
+                              .has_expected = true,
+                              .expected_revision = 3,
+                              .key = text("key"),
+                              .value = text("v")};
+    static const uint8_t expected[] = {
+        1, 0x1b, 0, 0,                   /* put; SESSION, EXPECT, KEY, VALUE */
+        8, 7,    6, 5, 4,   3,   2,   1, /* session */
+        2, 0,    0, 0, 0,   0,   0,   0, /* sequence */
+        1, 0,    0, 0, 0,   0,   0,   0, /* acknowledged */
+        3, 0,    0, 0, 0,   0,   0,   0, /* expected revision */
+        3, 0,    0, 0, 'k', 'e', 'y',    /* key */
+        1, 0,    0, 0, 'v',              /* value */
+    };
+    struct buf buf = {0};
+    command_encode(&command, &buf);
+    assert_int_equal(buf.size, sizeof expected);
+    assert_memory_equal(buf.data, expected, sizeof expected);
+    buf_done(&buf);
+}
+
+static void scan_has_the_drawn_bytes(void **state)
+{
+    (void)state;
+    struct command command = {.operation = OPERATION_SCAN,
+                              .limit = 0x01020304,
+                              .key = text("a"),
+                              .end = text("b"),
+                              .prefix = text("cd")};
+    static const uint8_t expected[] = {
+        4, 0x6c, 0, 0,           /* scan; LIMIT, KEY, END, PREFIX */
+        4, 3,    2, 1,           /* limit */
+        1, 0,    0, 0, 'a',      /* key */
+        1, 0,    0, 0, 'b',      /* end */
+        2, 0,    0, 0, 'c', 'd', /* prefix */
+    };
+    struct buf buf = {0};
+    command_encode(&command, &buf);
+    assert_int_equal(buf.size, sizeof expected);
+    assert_memory_equal(buf.data, expected, sizeof expected);
+    buf_done(&buf);
+}
+
+static void every_operation_decodes_to_what_was_encoded(void **state)
+{
+    (void)state;
+    struct command examples[16];
+    size_t count = 0;
+    example_commands(examples, &count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(command_check(&examples[i]), 0);
+        struct buf buf = {0};
+        command_encode(&examples[i], &buf);
+        struct command decoded;
+        assert_int_equal(command_decode(buf_slice(&buf), &decoded), 0);
+        assert_command_equal(&decoded, &examples[i]);
+        buf_done(&buf);
+    }
+}
+
+static void truncated_and_overlong_commands_are_malformed(void **state)
+{
+    (void)state;
+    struct command examples[16];
+    size_t count = 0;
+    example_commands(examples, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct buf buf = {0};
+        command_encode(&examples[i], &buf);
+        for (size_t size = 0; size < buf.size; size++) {
+            /* A copy of exactly that size lets the sanitizer see a read past the end. */
+            uint8_t *cut = memory_new(1, size);
+            memcpy(cut, buf.data, size);
+            struct command decoded = {.limit = 77};
+            assert_int_equal(command_decode(slice_of(cut, size), &decoded), KV_ERR_MALFORMED);
+            assert_int_equal(decoded.limit, 77);
+            free(cut);
+        }
+        buf_put_u8(&buf, 0);
+        struct command decoded;
+        assert_int_equal(command_decode(buf_slice(&buf), &decoded), KV_ERR_MALFORMED);
+        buf_done(&buf);
+    }
+}
+
+/* Whatever decodes after random damage must be encodable again to a command of the same meaning. */
+static void damaged_commands_are_refused_or_sound(void **state)
+{
+    (void)state;
+    uint64_t seed = 20261;
+    print_message("# seed %llu\n", (unsigned long long)seed);
+    struct prng prng;
+    prng_init(&prng, seed);
+    struct command examples[16];
+    size_t count = 0;
+    example_commands(examples, &count);
+    size_t accepted = 0;
+    size_t refused = 0;
+    for (size_t round = 0; round < 200000; round++) {
+        struct buf buf = {0};
+        command_encode(&examples[prng_between(&prng, 0, count - 1)], &buf);
+        for (uint64_t flips = prng_between(&prng, 1, 3); flips > 0; flips--) {
+            uint64_t bit = prng_between(&prng, 0, buf.size * 8 - 1);
+            buf.data[bit / 8] = (uint8_t)(buf.data[bit / 8] ^ (1u << (bit % 8)));
+        }
+        struct command decoded;
+        int err = command_decode(buf_slice(&buf), &decoded);
+        if (err != 0) {
+            assert_true(err == KV_ERR_MALFORMED || err == KV_ERR_COMMAND_UNKNOWN);
+            refused++;
+        } else if (command_check(&decoded) == 0) {
+            struct buf again = {0};
+            command_encode(&decoded, &again);
+            struct command twice;
+            assert_int_equal(command_decode(buf_slice(&again), &twice), 0);
+            assert_command_equal(&decoded, &twice);
+            buf_done(&again);
+            accepted++;
+        }
+        buf_done(&buf);
+    }
+    assert_true(accepted > 1000);
+    assert_true(refused > 1000);
+}
+
+static void random_bytes_never_crash_the_decoders(void **state)
+{
+    (void)state;
+    uint64_t seed = 20262;
+    print_message("# seed %llu\n", (unsigned long long)seed);
+    struct prng prng;
+    prng_init(&prng, seed);
+    for (size_t round = 0; round < 200000; round++) {
+        uint8_t bytes[48];
+        size_t size = prng_between(&prng, 0, sizeof bytes);
+        for (size_t i = 0; i < size; i++) {
+            bytes[i] = prng_chance(&prng, 1, 2) ? 0 : (uint8_t)prng_next(&prng);
+        }
+        struct command command;
+        struct reply reply;
+        int err = command_decode(slice_of(bytes, size), &command);
+        assert_true(err == 0 || err == KV_ERR_MALFORMED || err == KV_ERR_COMMAND_UNKNOWN);
+        err = reply_decode(slice_of(bytes, size), &reply);
+        assert_true(err == 0 || err == KV_ERR_MALFORMED);
+    }
+}
+
+/* The parts each operation must and may have, written here a second time on purpose. */
+static const struct {
+    uint8_t required;
+    uint8_t allowed;
+} parts_of[] = {
+    [OPERATION_GET] = {0x08, 0x08},          [OPERATION_PUT] = {0x18, 0x1b},
+    [OPERATION_DELETE] = {0x08, 0x0b},       [OPERATION_LIST] = {0x00, 0x6c},
+    [OPERATION_SCAN] = {0x00, 0x6c},         [OPERATION_DELETE_RANGE] = {0x00, 0x69},
+    [OPERATION_OPEN_SESSION] = {0x00, 0x00}, [OPERATION_CLOSE_SESSION] = {0x01, 0x01},
+};
+
+static void flags_that_an_operation_lacks_or_needs_are_malformed(void **state)
+{
+    (void)state;
+    for (unsigned operation = 0; operation < COUNT_OF(parts_of); operation++) {
+        for (unsigned flags = 0; flags < 256; flags++) {
+            struct buf buf = {0};
+            buf_put_u8(&buf, (uint8_t)operation);
+            buf_put_u8(&buf, (uint8_t)flags);
+            buf_put_u16(&buf, 0);
+            /* Parts of zeros: numbers 0, empty slices. */
+            size_t size = (flags & 1 ? 24u : 0u) + (flags & 2 ? 8u : 0u);
+            for (unsigned bit = 2; bit < 8; bit++) {
+                size += flags & (1u << bit) ? 4 : 0;
+            }
+            memset(buf_extend(&buf, size), 0, size);
+            bool good = (flags & ~(unsigned)parts_of[operation].allowed) == 0 &&
+                        (flags & parts_of[operation].required) == parts_of[operation].required;
+            struct command command;
+            assert_int_equal(command_decode(buf_slice(&buf), &command),
+                             good ? 0 : KV_ERR_MALFORMED);
+            buf_done(&buf);
+        }
+    }
+}
+
+static void reserved_bytes_must_be_zero(void **state)
+{
+    (void)state;
+    struct command command = {.operation = OPERATION_GET, .key = text("k")};
+    struct buf buf = {0};
+    command_encode(&command, &buf);
+    for (size_t at = 2; at < 4; at++) {
+        buf.data[at] = 1;
+        assert_int_equal(command_decode(buf_slice(&buf), &command), KV_ERR_MALFORMED);
+        buf.data[at] = 0;
+    }
+    assert_int_equal(command_decode(buf_slice(&buf), &command), 0);
+    buf_done(&buf);
+}
+
+static void unknown_operations_are_named_so(void **state)
+{
+    (void)state;
+    uint8_t bytes[4] = {0};
+    for (unsigned operation = COUNT_OF(parts_of); operation < 256; operation++) {
+        bytes[0] = (uint8_t)operation;
+        struct command command;
+        assert_int_equal(command_decode(slice_of(bytes, sizeof bytes), &command),
+                         KV_ERR_COMMAND_UNKNOWN);
+        assert_string_equal(operation_name((enum operation)operation), "unknown");
+        assert_false(operation_is_write((enum operation)operation));
+    }
+    struct command command = {.operation = (enum operation)200};
+    assert_int_equal(command_check(&command), KV_ERR_COMMAND_UNKNOWN);
+}
+
+static void writes_are_told_from_reads(void **state)
+{
+    (void)state;
+    assert_false(operation_is_write(OPERATION_GET));
+    assert_false(operation_is_write(OPERATION_LIST));
+    assert_false(operation_is_write(OPERATION_SCAN));
+    assert_true(operation_is_write(OPERATION_PUT));
+    assert_true(operation_is_write(OPERATION_DELETE));
+    assert_true(operation_is_write(OPERATION_DELETE_RANGE));
+    assert_true(operation_is_write(OPERATION_OPEN_SESSION));
+    assert_true(operation_is_write(OPERATION_CLOSE_SESSION));
+    assert_string_equal(operation_name(OPERATION_PUT), "put");
+    assert_string_equal(operation_name(OPERATION_DELETE_RANGE), "delete-range");
+}
+
+static void sizes_are_checked_at_their_limits(void **state)
+{
+    (void)state;
+    uint8_t *bytes = memory_new(1, VALUE_SIZE_MAX + 1);
+    struct command command = {.operation = OPERATION_PUT, .key = slice_of(bytes, KEY_SIZE_MAX)};
+    assert_int_equal(command_check(&command), 0);
+    command.value = slice_of(bytes, VALUE_SIZE_MAX);
+    assert_int_equal(command_check(&command), 0);
+    struct buf buf = {0};
+    command_encode(&command, &buf);
+    assert_true(buf.size <= COMMAND_SIZE_MAX);
+    buf_done(&buf);
+    command.value = slice_of(bytes, VALUE_SIZE_MAX + 1);
+    assert_int_equal(command_check(&command), KV_ERR_VALUE_TOO_LARGE);
+    command.value = slice_of(bytes, 0);
+    command.key = slice_of(bytes, KEY_SIZE_MAX + 1);
+    assert_int_equal(command_check(&command), KV_ERR_KEY_TOO_LARGE);
+    for (int operation = OPERATION_GET; operation <= OPERATION_DELETE; operation++) {
+        command = (struct command){.operation = (enum operation)operation};
+        assert_int_equal(command_check(&command), KV_ERR_KEY_EMPTY);
+    }
+    free(bytes);
+}
+
+static void range_bounds_may_be_one_byte_longer_than_a_key(void **state)
+{
+    (void)state;
+    uint8_t *bytes = memory_new(1, KEY_SIZE_MAX + 2);
+    static const enum operation ranges[] = {OPERATION_LIST, OPERATION_SCAN, OPERATION_DELETE_RANGE};
+    for (size_t i = 0; i < COUNT_OF(ranges); i++) {
+        struct command command = {.operation = ranges[i],
+                                  .key = slice_of(bytes, KEY_SIZE_MAX + 1),
+                                  .end = slice_of(bytes, KEY_SIZE_MAX + 1),
+                                  .prefix = slice_of(bytes, KEY_SIZE_MAX)};
+        assert_int_equal(command_check(&command), 0);
+        command.key.size = KEY_SIZE_MAX + 2;
+        assert_int_equal(command_check(&command), KV_ERR_KEY_TOO_LARGE);
+        command.key.size = 1;
+        command.end.size = KEY_SIZE_MAX + 2;
+        assert_int_equal(command_check(&command), KV_ERR_KEY_TOO_LARGE);
+        command.end.size = 1;
+        command.prefix.size = KEY_SIZE_MAX + 1;
+        assert_int_equal(command_check(&command), KV_ERR_KEY_TOO_LARGE);
+    }
+    free(bytes);
+}
+
+static void parts_that_mean_nothing_are_invalid(void **state)
+{
+    (void)state;
+    struct slice key = text("k");
+    struct command bad[] = {
+        {.operation = OPERATION_DELETE_RANGE},
+        {.operation = OPERATION_DELETE_RANGE, .key = key, .limit = 1},
+        {.operation = OPERATION_DELETE_RANGE, .key = key, .has_expected = true},
+        {.operation = OPERATION_GET, .key = key, .value = key},
+        {.operation = OPERATION_GET, .key = key, .session = 1, .sequence = 1},
+        {.operation = OPERATION_LIST, .session = 1, .sequence = 1},
+        {.operation = OPERATION_OPEN_SESSION, .session = 1, .sequence = 1},
+        {.operation = OPERATION_OPEN_SESSION, .key = key},
+        {.operation = OPERATION_CLOSE_SESSION},
+        {.operation = OPERATION_PUT, .key = key, .end = key},
+        {.operation = OPERATION_PUT, .key = key, .session = 1, .sequence = 0},
+        {.operation = OPERATION_PUT, .key = key, .session = 1, .sequence = 5, .acknowledged = 5},
+        {.operation = OPERATION_PUT, .key = key, .sequence = 5},
+        {.operation = OPERATION_PUT, .key = key, .acknowledged = 5},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_int_equal(command_check(&bad[i]), KV_ERR_INVALID);
+    }
+}
+
+static void replies_decode_to_what_was_encoded(void **state)
+{
+    (void)state;
+    struct reply replies[] = {
+        {0},
+        {.status = KV_ERR_NOT_FOUND, .revision = 5},
+        {.more = true, .revision = UINT64_MAX, .count = 3, .data = text("data")},
+        {.status = INT32_MIN},
+    };
+    for (size_t i = 0; i < COUNT_OF(replies); i++) {
+        struct buf buf = {0};
+        reply_encode(&replies[i], &buf);
+        struct reply decoded;
+        assert_int_equal(reply_decode(buf_slice(&buf), &decoded), 0);
+        assert_int_equal(decoded.status, replies[i].status);
+        assert_int_equal(decoded.more, replies[i].more);
+        assert_true(decoded.revision == replies[i].revision);
+        assert_true(decoded.count == replies[i].count);
+        assert_true(slice_equal(decoded.data, replies[i].data));
+        for (size_t size = 0; size < buf.size; size++) {
+            assert_int_equal(reply_decode(slice_of(buf.data, size), &decoded), KV_ERR_MALFORMED);
+        }
+        buf_put_u8(&buf, 0);
+        assert_int_equal(reply_decode(buf_slice(&buf), &decoded), KV_ERR_MALFORMED);
+        buf_done(&buf);
+    }
+}
+
+static void replies_with_a_positive_status_or_unknown_bits_are_malformed(void **state)
+{
+    (void)state;
+    struct reply reply = {.revision = 1};
+    struct buf buf = {0};
+    reply_encode(&reply, &buf);
+    static const uint8_t bad[][2] = {{0, 1}, {4, 2}, {4, 0x80}, {5, 1}, {6, 1}, {7, 1}};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        buf.data[bad[i][0]] = bad[i][1];
+        assert_int_equal(reply_decode(buf_slice(&buf), &reply), KV_ERR_MALFORMED);
+        buf.data[bad[i][0]] = 0;
+    }
+    assert_int_equal(reply_decode(buf_slice(&buf), &reply), 0);
+    buf_done(&buf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(put_has_the_drawn_bytes),
+        cmocka_unit_test(scan_has_the_drawn_bytes),
+        cmocka_unit_test(every_operation_decodes_to_what_was_encoded),
+        cmocka_unit_test(truncated_and_overlong_commands_are_malformed),
+        cmocka_unit_test(damaged_commands_are_refused_or_sound),
+        cmocka_unit_test(random_bytes_never_crash_the_decoders),
+        cmocka_unit_test(flags_that_an_operation_lacks_or_needs_are_malformed),
+        cmocka_unit_test(reserved_bytes_must_be_zero),
+        cmocka_unit_test(unknown_operations_are_named_so),
+        cmocka_unit_test(writes_are_told_from_reads),
+        cmocka_unit_test(sizes_are_checked_at_their_limits),
+        cmocka_unit_test(range_bounds_may_be_one_byte_longer_than_a_key),
+        cmocka_unit_test(parts_that_mean_nothing_are_invalid),
+        cmocka_unit_test(replies_decode_to_what_was_encoded),
+        cmocka_unit_test(replies_with_a_positive_status_or_unknown_bits_are_malformed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
