@@ -1,0 +1,279 @@
+/*
+ * The peer protocol's bytes. What is checked here is what the bytes alone can show; whether a
+ * message makes sense to this server is for raft_step, and whether its entries are what its runs
+ * say is for the caller, who has storage/entry.h.
+ *
+ * Payloads, little-endian; every Raft message begins with `from u64 │ to u64 │ term u64`:
+ *
+ *     PeerHello       protocol_min u16 │ protocol_max u16 │ zero u32 │ cluster_id u64 │ from u64
+ *                     │ to u64
+ *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
+ *                     │ text (size u32, bytes)
+ *     VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │ last_term u64
+ *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
+ *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
+ *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
+ *                     │ entries, each as in storage/entry.h
+ *     AppendResponse  ... │ flags u64 (1: success) │ prev_index u64 │ match_index u64
+ *                     │ hint_index u64 │ hint_term u64 │ read_round u64
+ */
+#include "wire/peer.h"
+
+#include "base/assert.h"
+
+enum message_flags {
+    FLAG_PRE = 1 << 0,
+    FLAG_GRANTED = 1 << 1,
+    FLAG_SUCCESS = 1 << 0,
+};
+
+/* ---- handshake ---- */
+
+void peer_hello_encode(const struct peer_hello *hello, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_PEER_HELLO);
+    buf_put_u16(out, hello->protocol_min);
+    buf_put_u16(out, hello->protocol_max);
+    buf_put_u32(out, 0);
+    buf_put_u64(out, hello->cluster_id);
+    buf_put_u64(out, hello->from);
+    buf_put_u64(out, hello->to);
+    frame_end(out, mark);
+}
+
+int peer_hello_decode(struct slice payload, struct peer_hello *ret_hello)
+{
+    struct reader reader = reader_of(payload);
+    struct peer_hello hello = {.protocol_min = reader_u16(&reader)};
+    hello.protocol_max = reader_u16(&reader);
+    uint32_t reserved = reader_u32(&reader);
+    hello.cluster_id = reader_u64(&reader);
+    hello.from = reader_u64(&reader);
+    hello.to = reader_u64(&reader);
+    if (!reader_finished(&reader) || reserved != 0) {
+        return KV_ERR_MALFORMED;
+    }
+    if (hello.protocol_min == 0 || hello.protocol_min > hello.protocol_max || hello.from == 0 ||
+        hello.to == 0 || hello.from == hello.to) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_hello = hello;
+    return 0;
+}
+
+void peer_welcome_encode(const struct peer_welcome *welcome, struct buf *out)
+{
+    CHECK((welcome->status == 0) == (welcome->protocol != 0));
+    CHECK(welcome->id != 0);
+    size_t mark = frame_begin(out, FRAME_PEER_WELCOME);
+    buf_put_u32(out, (uint32_t)welcome->status);
+    buf_put_u16(out, welcome->protocol);
+    buf_put_u16(out, 0);
+    buf_put_u64(out, welcome->cluster_id);
+    buf_put_u64(out, welcome->id);
+    buf_put_sized(out, welcome->text);
+    frame_end(out, mark);
+}
+
+int peer_welcome_decode(struct slice payload, struct peer_welcome *ret_welcome)
+{
+    struct reader reader = reader_of(payload);
+    struct peer_welcome welcome = {.status = (int32_t)reader_u32(&reader)};
+    welcome.protocol = reader_u16(&reader);
+    uint16_t reserved = reader_u16(&reader);
+    welcome.cluster_id = reader_u64(&reader);
+    welcome.id = reader_u64(&reader);
+    welcome.text = reader_sized(&reader);
+    if (!reader_finished(&reader) || reserved != 0 || welcome.id == 0) {
+        return KV_ERR_MALFORMED;
+    }
+    if (welcome.status != 0 && welcome.status != KV_ERR_VERSION &&
+        welcome.status != KV_ERR_FOREIGN) {
+        return KV_ERR_MALFORMED;
+    }
+    if ((welcome.status == 0) != (welcome.protocol != 0)) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_welcome = welcome;
+    return 0;
+}
+
+/* ---- Raft's messages: encoding ---- */
+
+static void append_request_encode(const struct raft_append_request *append, struct buf *out)
+{
+    CHECK(append->run_count <= RAFT_RUNS_MAX);
+    CHECK((append->entry_count == 0) == (append->run_count == 0));
+    buf_put_u64(out, append->prev_index);
+    buf_put_u64(out, append->prev_term);
+    buf_put_u64(out, append->commit_index);
+    buf_put_u64(out, append->read_round);
+    buf_put_u64(out, append->entry_count);
+    buf_put_u64(out, append->run_count);
+    uint64_t count = 0;
+    for (size_t i = 0; i < append->run_count; i++) {
+        count += append->runs[i].count;
+        buf_put_u64(out, append->runs[i].term);
+        buf_put_u64(out, append->runs[i].count);
+    }
+    CHECK(count == append->entry_count);
+}
+
+static void append_response_encode(const struct raft_append_response *response, struct buf *out)
+{
+    buf_put_u64(out, response->success ? FLAG_SUCCESS : 0);
+    buf_put_u64(out, response->prev_index);
+    buf_put_u64(out, response->match_index);
+    buf_put_u64(out, response->hint_index);
+    buf_put_u64(out, response->hint_term);
+    buf_put_u64(out, response->read_round);
+}
+
+size_t peer_message_begin(const struct raft_message *message, struct buf *out)
+{
+    size_t mark = frame_begin(out, (uint8_t)message->type);
+    buf_put_u64(out, message->from);
+    buf_put_u64(out, message->to);
+    buf_put_u64(out, message->term);
+    switch (message->type) {
+    case RAFT_VOTE_REQUEST:
+        buf_put_u64(out, message->vote_request.pre ? FLAG_PRE : 0);
+        buf_put_u64(out, message->vote_request.last_index);
+        buf_put_u64(out, message->vote_request.last_term);
+        return mark;
+    case RAFT_VOTE_RESPONSE:
+        buf_put_u64(out, (message->vote_response.pre ? FLAG_PRE : 0U) |
+                             (message->vote_response.granted ? FLAG_GRANTED : 0U));
+        return mark;
+    case RAFT_APPEND_REQUEST:
+        append_request_encode(&message->append_request, out);
+        return mark;
+    case RAFT_APPEND_RESPONSE:
+        append_response_encode(&message->append_response, out);
+        return mark;
+    }
+    UNREACHABLE();
+}
+
+void peer_message_encode(const struct raft_message *message, struct buf *out)
+{
+    CHECK(message->type != RAFT_APPEND_REQUEST || message->append_request.entry_count == 0);
+    frame_end(out, peer_message_begin(message, out));
+}
+
+/* ---- Raft's messages: decoding ---- */
+
+/* Flags that are not in `known` make the message malformed, which is told by a failed reader. */
+static uint64_t read_flags(struct reader *reader, uint64_t known)
+{
+    uint64_t flags = reader_u64(reader);
+    if ((flags & ~known) != 0) {
+        reader->failed = true;
+    }
+    return flags;
+}
+
+static void vote_request_decode(struct reader *reader, struct raft_vote_request *request)
+{
+    request->pre = (read_flags(reader, FLAG_PRE) & FLAG_PRE) != 0;
+    request->last_index = reader_u64(reader);
+    request->last_term = reader_u64(reader);
+}
+
+static void vote_response_decode(struct reader *reader, struct raft_vote_response *response)
+{
+    uint64_t flags = read_flags(reader, FLAG_PRE | FLAG_GRANTED);
+    response->pre = (flags & FLAG_PRE) != 0;
+    response->granted = (flags & FLAG_GRANTED) != 0;
+}
+
+/*
+ * Reads the runs of an append by a leader of `term`. Their terms never fall, begin at the term
+ * before them and end at the leader's; their counts add up, without overflow, to entry_count.
+ */
+static bool runs_decode(struct reader *reader, uint64_t term, struct raft_append_request *append)
+{
+    uint64_t last_term = append->prev_term;
+    uint64_t left = append->entry_count;
+    for (size_t i = 0; i < append->run_count; i++) {
+        struct raft_run *run = &append->runs[i];
+        run->term = reader_u64(reader);
+        run->count = reader_u64(reader);
+        if (run->term == 0 || run->term < last_term || run->term > term) {
+            return false;
+        }
+        if (run->count == 0 || run->count > left) {
+            return false;
+        }
+        last_term = run->term;
+        left -= run->count;
+    }
+    return !reader->failed && left == 0;
+}
+
+static bool append_request_decode(struct reader *reader, uint64_t term,
+                                  struct raft_append_request *append, struct slice *entries)
+{
+    append->prev_index = reader_u64(reader);
+    append->prev_term = reader_u64(reader);
+    append->commit_index = reader_u64(reader);
+    append->read_round = reader_u64(reader);
+    append->entry_count = reader_u64(reader);
+    uint64_t run_count = reader_u64(reader);
+    if (run_count > RAFT_RUNS_MAX || append->entry_count > UINT64_MAX - append->prev_index) {
+        return false;
+    }
+    append->run_count = (size_t)run_count;
+    if (!runs_decode(reader, term, append)) {
+        return false;
+    }
+    *entries = reader_bytes(reader, reader->left);
+    /* No entry is shorter than a byte, whatever its encoding. */
+    return append->entry_count == 0 ? entries->size == 0 : entries->size >= append->entry_count;
+}
+
+static void append_response_decode(struct reader *reader, struct raft_append_response *response)
+{
+    response->success = (read_flags(reader, FLAG_SUCCESS) & FLAG_SUCCESS) != 0;
+    response->prev_index = reader_u64(reader);
+    response->match_index = reader_u64(reader);
+    response->hint_index = reader_u64(reader);
+    response->hint_term = reader_u64(reader);
+    response->read_round = reader_u64(reader);
+}
+
+int peer_message_decode(const struct frame *frame, struct raft_message *ret_message,
+                        struct slice *ret_entries)
+{
+    struct reader reader = reader_of(frame->payload);
+    struct raft_message message = {.type = (enum raft_message_type)frame->type};
+    struct slice entries = slice_of(NULL, 0);
+    message.from = reader_u64(&reader);
+    message.to = reader_u64(&reader);
+    message.term = reader_u64(&reader);
+    switch (frame->type) {
+    case RAFT_VOTE_REQUEST:
+        vote_request_decode(&reader, &message.vote_request);
+        break;
+    case RAFT_VOTE_RESPONSE:
+        vote_response_decode(&reader, &message.vote_response);
+        break;
+    case RAFT_APPEND_REQUEST:
+        if (!append_request_decode(&reader, message.term, &message.append_request, &entries)) {
+            return KV_ERR_MALFORMED;
+        }
+        break;
+    case RAFT_APPEND_RESPONSE:
+        append_response_decode(&reader, &message.append_response);
+        break;
+    default:
+        return KV_ERR_MALFORMED;
+    }
+    if (!reader_finished(&reader) || message.from == 0 || message.to == 0 ||
+        message.from == message.to) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_message = message;
+    *ret_entries = entries;
+    return 0;
+}

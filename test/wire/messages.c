@@ -1,0 +1,339 @@
+#include "messages.h"
+
+STATIC_CHECK((int)MESSAGE_VOTE_REQUEST == (int)RAFT_VOTE_REQUEST, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_CLIENT_REQUEST == (int)FRAME_CLIENT_REQUEST, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds are frame types");
+
+/* ---- random contents ---- */
+
+enum { ARENA_SIZE = 64 * 1024 };
+
+/* Small numbers, large ones and everything between are equally likely. */
+static uint64_t any_u64(struct prng *prng)
+{
+    return prng_next(prng) >> prng_between(prng, 0, 63);
+}
+
+static uint64_t any_id(struct prng *prng)
+{
+    return any_u64(prng) | 1;
+}
+
+static bool any_bool(struct prng *prng)
+{
+    return prng_chance(prng, 1, 2);
+}
+
+/* The arena has been reserved, so that earlier slices stay where they are. */
+static struct slice any_bytes(struct prng *prng, struct buf *arena, size_t low, size_t high)
+{
+    size_t size = prng_between(prng, low, high);
+    uint8_t *at = buf_extend(arena, size);
+    for (size_t i = 0; i < size; i++) {
+        at[i] = (uint8_t)prng_next(prng);
+    }
+    return slice_of(at, size);
+}
+
+static struct slice any_address(struct prng *prng, struct buf *arena)
+{
+    struct slice address = any_bytes(prng, arena, 1, ADDRESS_SIZE_MAX - 1);
+    uint8_t *at = arena->data + arena->size - address.size;
+    for (size_t i = 0; i < address.size; i++) {
+        at[i] = (uint8_t)('!' + at[i] % ('~' - '!' + 1));
+    }
+    return address;
+}
+
+static void any_append(struct prng *prng, struct raft_message *raft)
+{
+    struct raft_append_request *append = &raft->append_request;
+    append->prev_index = any_u64(prng) >> 1;
+    append->prev_term = any_u64(prng) >> 2;
+    append->commit_index = any_u64(prng);
+    append->read_round = any_u64(prng);
+    append->run_count = prng_between(prng, 0, RAFT_RUNS_MAX);
+    uint64_t term = append->prev_term == 0 ? 1 : append->prev_term;
+    for (size_t i = 0; i < append->run_count; i++) {
+        term += prng_between(prng, 0, 3);
+        append->runs[i] = (struct raft_run){.term = term, .count = prng_between(prng, 1, 20)};
+        append->entry_count += append->runs[i].count;
+    }
+    raft->term = term + prng_between(prng, 0, 3);
+}
+
+static void any_raft(struct prng *prng, enum message_kind kind, struct raft_message *raft)
+{
+    *raft = (struct raft_message){.type = (enum raft_message_type)kind};
+    raft->from = any_id(prng);
+    raft->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+    raft->term = any_u64(prng);
+    switch (raft->type) {
+    case RAFT_VOTE_REQUEST:
+        raft->vote_request =
+            (struct raft_vote_request){any_bool(prng), any_u64(prng), any_u64(prng)};
+        break;
+    case RAFT_VOTE_RESPONSE:
+        raft->vote_response = (struct raft_vote_response){any_bool(prng), any_bool(prng)};
+        break;
+    case RAFT_APPEND_REQUEST:
+        any_append(prng, raft);
+        break;
+    case RAFT_APPEND_RESPONSE:
+        raft->append_response =
+            (struct raft_append_response){any_bool(prng), any_u64(prng), any_u64(prng),
+                                          any_u64(prng),  any_u64(prng), any_u64(prng)};
+        break;
+    }
+}
+
+static void any_response(struct prng *prng, struct buf *arena, struct client_response *response)
+{
+    response->request_id = any_u64(prng);
+    response->reply.status = -(int)prng_between(prng, 0, 29);
+    response->reply.more = any_bool(prng);
+    response->reply.revision = any_u64(prng);
+    response->reply.count = any_u64(prng);
+    response->reply.data = any_bytes(prng, arena, 0, 200);
+    if (response->reply.status != 0) {
+        response->error = any_bytes(prng, arena, 0, 100);
+    }
+}
+
+static void any_status(struct prng *prng, struct buf *arena, struct status_response *status)
+{
+    *status = (struct status_response){
+        .request_id = any_u64(prng),
+        .cluster_id = any_u64(prng),
+        .id = any_id(prng),
+        .address = any_address(prng, arena),
+        .role = (uint8_t)prng_between(prng, 0, 3),
+        .term = any_u64(prng),
+        .leader = any_u64(prng),
+        .commit_index = any_u64(prng),
+        .applied_index = any_u64(prng),
+        .last_index = any_u64(prng),
+        .digest = any_u64(prng),
+        .key_count = any_u64(prng),
+        .uptime_ms = any_u64(prng),
+        .log_writes = any_u64(prng),
+        .log_syncs = any_u64(prng),
+        .log_entries = any_u64(prng),
+        .log_bytes = any_u64(prng),
+        .io_backend = any_bytes(prng, arena, 0, 20),
+        .version = any_bytes(prng, arena, 0, 20),
+    };
+}
+
+void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
+                    struct message *ret_message)
+{
+    buf_clear(arena);
+    (void)buf_reserve(arena, ARENA_SIZE);
+    *ret_message = (struct message){.kind = kind};
+    switch (kind) {
+    case MESSAGE_CLIENT_REQUEST:
+        ret_message->request.request_id = any_u64(prng);
+        ret_message->request.command = any_bytes(prng, arena, 1, 300);
+        break;
+    case MESSAGE_CLIENT_RESPONSE:
+        any_response(prng, arena, &ret_message->response);
+        break;
+    case MESSAGE_LEADER_REDIRECT:
+        ret_message->redirect.request_id = any_u64(prng);
+        ret_message->redirect.has_leader = any_bool(prng);
+        if (ret_message->redirect.has_leader) {
+            ret_message->redirect.leader_id = any_id(prng);
+            ret_message->redirect.address = any_address(prng, arena);
+        }
+        ret_message->redirect.text = any_bytes(prng, arena, 0, 100);
+        break;
+    case MESSAGE_PEER_HELLO:
+        ret_message->hello.protocol_min = (uint16_t)prng_between(prng, 1, 9);
+        ret_message->hello.protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
+        ret_message->hello.cluster_id = any_u64(prng);
+        ret_message->hello.from = any_id(prng);
+        ret_message->hello.to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+        break;
+    case MESSAGE_PEER_WELCOME: {
+        static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
+        ret_message->welcome.status = statuses[prng_between(prng, 0, 2)];
+        ret_message->welcome.protocol =
+            (uint16_t)(ret_message->welcome.status == 0 ? prng_between(prng, 1, UINT16_MAX) : 0);
+        ret_message->welcome.cluster_id = any_u64(prng);
+        ret_message->welcome.id = any_id(prng);
+        ret_message->welcome.text = any_bytes(prng, arena, 0, 100);
+        break;
+    }
+    case MESSAGE_STATUS_REQUEST:
+        ret_message->status_request_id = any_u64(prng);
+        break;
+    case MESSAGE_STATUS_RESPONSE:
+        any_status(prng, arena, &ret_message->status);
+        break;
+    default:
+        any_raft(prng, kind, &ret_message->raft);
+        if (kind == MESSAGE_APPEND_REQUEST && ret_message->raft.append_request.entry_count > 0) {
+            size_t count = ret_message->raft.append_request.entry_count;
+            ret_message->entries = any_bytes(prng, arena, count, count + 500);
+        }
+        break;
+    }
+}
+
+/* ---- encoding and decoding by kind ---- */
+
+void message_encode(const struct message *message, struct buf *out)
+{
+    size_t mark = out->size;
+    switch (message->kind) {
+    case MESSAGE_CLIENT_REQUEST:
+        client_request_encode(&message->request, out);
+        return;
+    case MESSAGE_CLIENT_RESPONSE:
+        client_response_encode(&message->response, out);
+        return;
+    case MESSAGE_LEADER_REDIRECT:
+        leader_redirect_encode(&message->redirect, out);
+        return;
+    case MESSAGE_PEER_HELLO:
+        peer_hello_encode(&message->hello, out);
+        return;
+    case MESSAGE_PEER_WELCOME:
+        peer_welcome_encode(&message->welcome, out);
+        return;
+    case MESSAGE_STATUS_REQUEST:
+        status_request_encode(message->status_request_id, out);
+        return;
+    case MESSAGE_STATUS_RESPONSE:
+        status_response_encode(&message->status, out);
+        return;
+    case MESSAGE_APPEND_REQUEST:
+        mark = peer_message_begin(&message->raft, out);
+        buf_append_slice(out, message->entries);
+        frame_end(out, mark);
+        return;
+    default:
+        peer_message_encode(&message->raft, out);
+        return;
+    }
+}
+
+int message_decode(const struct frame *frame, struct message *ret_message)
+{
+    *ret_message = (struct message){.kind = (enum message_kind)frame->type};
+    switch (ret_message->kind) {
+    case MESSAGE_CLIENT_REQUEST:
+        return client_request_decode(frame->payload, &ret_message->request);
+    case MESSAGE_CLIENT_RESPONSE:
+        return client_response_decode(frame->payload, &ret_message->response);
+    case MESSAGE_LEADER_REDIRECT:
+        return leader_redirect_decode(frame->payload, &ret_message->redirect);
+    case MESSAGE_PEER_HELLO:
+        return peer_hello_decode(frame->payload, &ret_message->hello);
+    case MESSAGE_PEER_WELCOME:
+        return peer_welcome_decode(frame->payload, &ret_message->welcome);
+    case MESSAGE_STATUS_REQUEST:
+        return status_request_decode(frame->payload, &ret_message->status_request_id);
+    case MESSAGE_STATUS_RESPONSE:
+        return status_response_decode(frame->payload, &ret_message->status);
+    default:
+        return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
+    }
+}
+
+/* ---- comparing ---- */
+
+static bool append_equal(const struct raft_append_request *a, const struct raft_append_request *b)
+{
+    bool equal = a->prev_index == b->prev_index && a->prev_term == b->prev_term &&
+                 a->commit_index == b->commit_index && a->read_round == b->read_round &&
+                 a->entry_count == b->entry_count && a->run_count == b->run_count;
+    for (size_t i = 0; equal && i < a->run_count; i++) {
+        equal = a->runs[i].term == b->runs[i].term && a->runs[i].count == b->runs[i].count;
+    }
+    return equal;
+}
+
+static bool raft_equal(const struct raft_message *a, const struct raft_message *b)
+{
+    if (a->type != b->type || a->from != b->from || a->to != b->to || a->term != b->term) {
+        return false;
+    }
+    switch (a->type) {
+    case RAFT_VOTE_REQUEST:
+        return a->vote_request.pre == b->vote_request.pre &&
+               a->vote_request.last_index == b->vote_request.last_index &&
+               a->vote_request.last_term == b->vote_request.last_term;
+    case RAFT_VOTE_RESPONSE:
+        return a->vote_response.pre == b->vote_response.pre &&
+               a->vote_response.granted == b->vote_response.granted;
+    case RAFT_APPEND_REQUEST:
+        return append_equal(&a->append_request, &b->append_request);
+    case RAFT_APPEND_RESPONSE:
+        return a->append_response.success == b->append_response.success &&
+               a->append_response.prev_index == b->append_response.prev_index &&
+               a->append_response.match_index == b->append_response.match_index &&
+               a->append_response.hint_index == b->append_response.hint_index &&
+               a->append_response.hint_term == b->append_response.hint_term &&
+               a->append_response.read_round == b->append_response.read_round;
+    }
+    return false;
+}
+
+static bool status_equal(const struct status_response *a, const struct status_response *b)
+{
+    return a->request_id == b->request_id && a->cluster_id == b->cluster_id && a->id == b->id &&
+           a->role == b->role && a->term == b->term && a->leader == b->leader &&
+           a->commit_index == b->commit_index && a->applied_index == b->applied_index &&
+           a->last_index == b->last_index && a->digest == b->digest &&
+           a->key_count == b->key_count && a->uptime_ms == b->uptime_ms &&
+           a->log_writes == b->log_writes && a->log_syncs == b->log_syncs &&
+           a->log_entries == b->log_entries && a->log_bytes == b->log_bytes &&
+           slice_equal(a->address, b->address) && slice_equal(a->io_backend, b->io_backend) &&
+           slice_equal(a->version, b->version);
+}
+
+static bool response_equal(const struct client_response *a, const struct client_response *b)
+{
+    return a->request_id == b->request_id && a->reply.status == b->reply.status &&
+           a->reply.more == b->reply.more && a->reply.revision == b->reply.revision &&
+           a->reply.count == b->reply.count && slice_equal(a->reply.data, b->reply.data) &&
+           slice_equal(a->error, b->error);
+}
+
+bool message_equal(const struct message *a, const struct message *b)
+{
+    if (a->kind != b->kind) {
+        return false;
+    }
+    switch (a->kind) {
+    case MESSAGE_CLIENT_REQUEST:
+        return a->request.request_id == b->request.request_id &&
+               slice_equal(a->request.command, b->request.command);
+    case MESSAGE_CLIENT_RESPONSE:
+        return response_equal(&a->response, &b->response);
+    case MESSAGE_LEADER_REDIRECT:
+        return a->redirect.request_id == b->redirect.request_id &&
+               a->redirect.has_leader == b->redirect.has_leader &&
+               a->redirect.leader_id == b->redirect.leader_id &&
+               slice_equal(a->redirect.address, b->redirect.address) &&
+               slice_equal(a->redirect.text, b->redirect.text);
+    case MESSAGE_PEER_HELLO:
+        return a->hello.protocol_min == b->hello.protocol_min &&
+               a->hello.protocol_max == b->hello.protocol_max &&
+               a->hello.cluster_id == b->hello.cluster_id && a->hello.from == b->hello.from &&
+               a->hello.to == b->hello.to;
+    case MESSAGE_PEER_WELCOME:
+        return a->welcome.status == b->welcome.status &&
+               a->welcome.protocol == b->welcome.protocol &&
+               a->welcome.cluster_id == b->welcome.cluster_id && a->welcome.id == b->welcome.id &&
+               slice_equal(a->welcome.text, b->welcome.text);
+    case MESSAGE_STATUS_REQUEST:
+        return a->status_request_id == b->status_request_id;
+    case MESSAGE_STATUS_RESPONSE:
+        return status_equal(&a->status, &b->status);
+    default:
+        return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
+    }
+}

@@ -1,0 +1,55 @@
+/*
+ * Every message of both ports under one struct, for tests that treat them alike: made at random,
+ * encoded, decoded, compared field by field.
+ */
+#ifndef TEST_WIRE_MESSAGES_H
+#define TEST_WIRE_MESSAGES_H
+
+#include "base/prng.h"
+#include "wire/native.h"
+#include "wire/peer.h"
+
+enum message_kind {
+    MESSAGE_VOTE_REQUEST,
+    MESSAGE_VOTE_RESPONSE,
+    MESSAGE_APPEND_REQUEST,
+    MESSAGE_APPEND_RESPONSE,
+    MESSAGE_CLIENT_REQUEST,
+    MESSAGE_CLIENT_RESPONSE,
+    MESSAGE_LEADER_REDIRECT,
+    MESSAGE_PEER_HELLO,
+    MESSAGE_PEER_WELCOME,
+    MESSAGE_STATUS_REQUEST,
+    MESSAGE_STATUS_RESPONSE,
+    MESSAGE_KIND_COUNT,
+};
+
+struct message {
+    enum message_kind kind; /* the same numbers as the frame types */
+    union {
+        struct raft_message raft;
+        struct client_request request;
+        struct client_response response;
+        struct leader_redirect redirect;
+        struct peer_hello hello;
+        struct peer_welcome welcome;
+        uint64_t status_request_id;
+        struct status_response status;
+    };
+    struct slice entries; /* of an append */
+};
+
+/* Variable parts live in `arena`, which is cleared first and must stay until the message is no
+ * longer used. */
+void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
+                    struct message *ret_message);
+
+/* Appends the whole frame. */
+void message_encode(const struct message *message, struct buf *out);
+
+/* 0 or KV_ERR_MALFORMED; slices borrow from the frame. The frame's type must be known. */
+int message_decode(const struct frame *frame, struct message *ret_message);
+
+bool message_equal(const struct message *a, const struct message *b);
+
+#endif

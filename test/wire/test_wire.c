@@ -1,0 +1,535 @@
+/* Frames and messages: what is encoded is decoded, and nothing else is. */
+#include "messages.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* KVAPP_TEST_SEED repeats a run. */
+static uint64_t seed(void)
+{
+    const char *text = getenv("KVAPP_TEST_SEED");
+    uint64_t value = text != NULL ? strtoull(text, NULL, 10) : 20260101;
+    print_message("# seed %llu\n", (unsigned long long)value);
+    return value;
+}
+
+/* An exact copy on the heap, so that the sanitizer sees a read one byte beyond it. */
+static struct slice tight(struct slice bytes)
+{
+    uint8_t *copy = malloc(bytes.size == 0 ? 1 : bytes.size);
+    assert_non_null(copy);
+    if (bytes.size > 0) {
+        memcpy(copy, bytes.data, bytes.size);
+    }
+    return slice_of(copy, bytes.size);
+}
+
+static void loose(struct slice bytes)
+{
+    free((void *)bytes.data);
+}
+
+/* What a receiver makes of the bytes: the frame's verdict, then the message's. */
+static int decode(struct slice bytes, struct message *ret_message, size_t *ret_size)
+{
+    struct frame frame;
+    int err = frame_decode(bytes, &frame, ret_size);
+    return err != 0 ? err : message_decode(&frame, ret_message);
+}
+
+/* A frame of `type` with a right checksum around any payload. */
+static void put_frame(struct buf *out, uint8_t type, struct slice payload)
+{
+    buf_clear(out);
+    size_t mark = frame_begin(out, type);
+    buf_append_slice(out, payload);
+    frame_end(out, mark);
+}
+
+static struct slice payload_of(const struct buf *frame)
+{
+    return slice_of(frame->data + FRAME_HEADER_SIZE, frame->size - FRAME_HEADER_SIZE);
+}
+
+/* ---- what is right ---- */
+
+static void every_message_survives_the_round_trip(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf out = {0};
+    struct buf again = {0};
+    for (int round = 0; round < 500; round++) {
+        for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+            struct message sent;
+            message_random(&prng, (enum message_kind)kind, &arena, &sent);
+            buf_clear(&out);
+            message_encode(&sent, &out);
+            struct message got;
+            size_t size = 0;
+            assert_int_equal(decode(buf_slice(&out), &got, &size), 0);
+            assert_int_equal(size, out.size);
+            assert_true(message_equal(&sent, &got));
+            buf_clear(&again);
+            message_encode(&got, &again);
+            assert_true(slice_equal(buf_slice(&out), buf_slice(&again)));
+        }
+    }
+    buf_done(&arena);
+    buf_done(&out);
+    buf_done(&again);
+}
+
+static void a_stream_gives_the_same_frames_however_it_is_cut(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf stream = {0};
+    enum { COUNT = 60 };
+    size_t ends[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        struct message message;
+        message_random(&prng, (enum message_kind)prng_between(&prng, 0, MESSAGE_KIND_COUNT - 1),
+                       &arena, &message);
+        message_encode(&message, &stream);
+        ends[i] = stream.size;
+    }
+    size_t from = 0;
+    int seen = 0;
+    for (size_t to = 0; to <= stream.size; to++) {
+        struct frame frame;
+        size_t size = 0;
+        int err = frame_decode(slice_of(stream.data + from, to - from), &frame, &size);
+        if (err == 0) {
+            assert_int_equal(from + size, to);
+            assert_int_equal(to, ends[seen]);
+            from = to;
+            seen++;
+        } else {
+            assert_int_equal(err, KV_ERR_INCOMPLETE);
+        }
+    }
+    assert_int_equal(seen, COUNT);
+    buf_done(&arena);
+    buf_done(&stream);
+}
+
+static void unknown_types_are_left_to_the_caller(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    for (int type = 0; type < 256; type++) {
+        put_frame(&out, (uint8_t)type, slice_of("?", 1));
+        struct frame frame;
+        size_t size;
+        assert_int_equal(frame_decode(buf_slice(&out), &frame, &size), 0);
+        assert_int_equal(frame.type, type);
+        assert_true(slice_equal(frame.payload, slice_of("?", 1)));
+    }
+    buf_done(&out);
+}
+
+static void the_largest_frame_passes_and_one_byte_more_does_not(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    size_t mark = frame_begin(&out, FRAME_CLIENT_REQUEST);
+    memset(buf_extend(&out, FRAME_SIZE_MAX), 'x', FRAME_SIZE_MAX);
+    frame_end(&out, mark);
+    struct frame frame;
+    size_t size;
+    assert_int_equal(frame_decode(buf_slice(&out), &frame, &size), 0);
+    assert_int_equal(frame.payload.size, FRAME_SIZE_MAX);
+
+    /* The size alone condemns it: before a byte of the payload, or of the checksum, is there. */
+    put_u32(out.data + 4, FRAME_SIZE_MAX + 1);
+    assert_int_equal(frame_decode(slice_of(out.data, 8), &frame, &size), KV_ERR_MALFORMED);
+    put_u32(out.data + 4, UINT32_MAX);
+    assert_int_equal(frame_decode(slice_of(out.data, 8), &frame, &size), KV_ERR_MALFORMED);
+    buf_done(&out);
+}
+
+static void a_request_encoded_from_a_command_is_the_same_as_from_its_bytes(void **state)
+{
+    (void)state;
+    struct command command = {
+        .operation = OPERATION_PUT, .session = 5, .sequence = 2, .key = slice_of("k", 1)};
+    struct buf direct = {0};
+    client_request_encode_command(77, &command, &direct);
+    struct buf bytes = {0};
+    command_encode(&command, &bytes);
+    struct client_request request = {.request_id = 77, .command = buf_slice(&bytes)};
+    struct buf detour = {0};
+    client_request_encode(&request, &detour);
+    assert_true(slice_equal(buf_slice(&direct), buf_slice(&detour)));
+    buf_done(&direct);
+    buf_done(&bytes);
+    buf_done(&detour);
+}
+
+/* ---- what is wrong: frames ---- */
+
+static void every_prefix_of_a_frame_is_incomplete(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf out = {0};
+    for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        struct message message;
+        message_random(&prng, (enum message_kind)kind, &arena, &message);
+        buf_clear(&out);
+        message_encode(&message, &out);
+        for (size_t size = 0; size < out.size; size++) {
+            struct slice prefix = tight(slice_of(out.data, size));
+            struct frame frame;
+            size_t whole;
+            assert_int_equal(frame_decode(prefix, &frame, &whole), KV_ERR_INCOMPLETE);
+            loose(prefix);
+        }
+    }
+    buf_done(&arena);
+    buf_done(&out);
+}
+
+static void every_flipped_bit_is_detected(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf out = {0};
+    for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        struct message message;
+        message_random(&prng, (enum message_kind)kind, &arena, &message);
+        buf_clear(&out);
+        message_encode(&message, &out);
+        for (size_t bit = 0; bit < out.size * 8; bit++) {
+            out.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            struct frame frame;
+            size_t size;
+            /* A size that grew waits for bytes that a checksum will condemn. */
+            int err = frame_decode(buf_slice(&out), &frame, &size);
+            assert_int_not_equal(err, 0);
+            assert_true(err != KV_ERR_INCOMPLETE || (bit >= 4 * 8 && bit < 8 * 8));
+            out.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+    }
+    buf_done(&arena);
+    buf_done(&out);
+}
+
+static void a_wrong_header_is_refused_at_its_first_wrong_byte(void **state)
+{
+    (void)state;
+    struct frame frame;
+    size_t size;
+    const uint8_t redis[] = {'*'};
+    assert_int_equal(frame_decode(slice_of(redis, 1), &frame, &size), KV_ERR_MALFORMED);
+    const uint8_t version[] = {FRAME_MAGIC, FRAME_VERSION + 1};
+    assert_int_equal(frame_decode(slice_of(version, 2), &frame, &size), KV_ERR_VERSION);
+    const uint8_t reserved[] = {FRAME_MAGIC, FRAME_VERSION, FRAME_CLIENT_REQUEST, 1};
+    assert_int_equal(frame_decode(slice_of(reserved, 4), &frame, &size), KV_ERR_MALFORMED);
+    assert_int_equal(frame_decode(slice_of(NULL, 0), &frame, &size), KV_ERR_INCOMPLETE);
+}
+
+/* ---- what is wrong: messages ---- */
+
+/* In these two kinds the last field runs to the end, and what is in it is for somebody else. */
+static bool ends_open(const struct message *message)
+{
+    return message->kind == MESSAGE_CLIENT_REQUEST ||
+           (message->kind == MESSAGE_APPEND_REQUEST && message->entries.size > 0);
+}
+
+static void a_payload_cut_short_or_with_a_byte_too_many_is_malformed(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf out = {0};
+    struct buf cut = {0};
+    for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        struct message sent;
+        message_random(&prng, (enum message_kind)kind, &arena, &sent);
+        buf_clear(&out);
+        message_encode(&sent, &out);
+        buf_put_u8(&out, 0);
+        for (size_t size = 0; size <= out.size - FRAME_HEADER_SIZE; size++) {
+            put_frame(&cut, (uint8_t)kind, slice_of(payload_of(&out).data, size));
+            struct slice bytes = tight(buf_slice(&cut));
+            struct message got;
+            size_t whole;
+            int err = decode(bytes, &got, &whole);
+            if (size + 1 == out.size - FRAME_HEADER_SIZE) {
+                assert_int_equal(err, 0);
+            } else if (err == 0) {
+                assert_true(ends_open(&sent));
+                assert_false(message_equal(&sent, &got));
+            } else {
+                assert_int_equal(err, KV_ERR_MALFORMED);
+            }
+            loose(bytes);
+        }
+    }
+    buf_done(&arena);
+    buf_done(&out);
+    buf_done(&cut);
+}
+
+/* Damage that a checksum cannot see, since it was made before it: by a bug or by malice. What is
+ * still accepted must mean what its bytes say. */
+static void damaged_payloads_are_refused_or_mean_exactly_their_bytes(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, seed());
+    struct buf arena = {0};
+    struct buf out = {0};
+    struct buf again = {0};
+    int accepted = 0;
+    int refused = 0;
+    for (int round = 0; round < 20000; round++) {
+        struct message sent;
+        enum message_kind kind = (enum message_kind)(round % MESSAGE_KIND_COUNT);
+        message_random(&prng, kind, &arena, &sent);
+        buf_clear(&out);
+        message_encode(&sent, &out);
+        for (uint64_t n = prng_between(&prng, 1, 4); n > 0; n--) {
+            size_t at = prng_between(&prng, FRAME_HEADER_SIZE, out.size - 1);
+            out.data[at] = prng_chance(&prng, 1, 3) ? 0xff : (uint8_t)prng_next(&prng);
+        }
+        frame_end(&out, 0);
+        struct slice bytes = tight(buf_slice(&out));
+        struct message got;
+        size_t size;
+        int err = decode(bytes, &got, &size);
+        if (err == 0) {
+            buf_clear(&again);
+            message_encode(&got, &again);
+            assert_true(slice_equal(bytes, buf_slice(&again)));
+            accepted++;
+        } else {
+            assert_int_equal(err, KV_ERR_MALFORMED);
+            refused++;
+        }
+        loose(bytes);
+    }
+    assert_true(accepted > 1000);
+    assert_true(refused > 1000);
+    buf_done(&arena);
+    buf_done(&out);
+    buf_done(&again);
+}
+
+/* One byte of a good payload changed to something that cannot be. */
+struct damage {
+    size_t offset; /* in the payload */
+    uint8_t value;
+};
+
+static void assert_each_damage_refused(const struct message *good, const struct damage *damages,
+                                       size_t count)
+{
+    struct buf out = {0};
+    for (size_t i = 0; i < count; i++) {
+        buf_clear(&out);
+        message_encode(good, &out);
+        struct message got;
+        size_t size;
+        assert_int_equal(decode(buf_slice(&out), &got, &size), 0);
+        uint8_t *at = out.data + FRAME_HEADER_SIZE + damages[i].offset;
+        assert_int_not_equal(*at, damages[i].value);
+        *at = damages[i].value;
+        frame_end(&out, 0);
+        assert_int_equal(decode(buf_slice(&out), &got, &size), KV_ERR_MALFORMED);
+    }
+    buf_done(&out);
+}
+
+static void client_messages_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message redirect = {
+        .kind = MESSAGE_LEADER_REDIRECT,
+        .redirect = {
+            .request_id = 1, .has_leader = true, .leader_id = 2, .address = slice_of("a:1", 3)}};
+    /* No leader but its id; a flag that is no bool; a reserved byte; id 0; a blank, a NUL and a
+     * control character in the address. */
+    const struct damage redirects[] = {{8, 0},    {8, 2},  {9, 1},   {12, 0},
+                                       {24, ' '}, {25, 0}, {26, 127}};
+    assert_each_damage_refused(&redirect, redirects, sizeof redirects / sizeof redirects[0]);
+
+    struct message response = {
+        .kind = MESSAGE_CLIENT_RESPONSE,
+        .response = {.request_id = 1, .reply = {.status = -1}, .error = slice_of("e", 1)}};
+    /* An error's sentence that is longer than the payload. */
+    const struct damage responses[] = {{8, 200}, {11, 255}};
+    assert_each_damage_refused(&response, responses, sizeof responses / sizeof responses[0]);
+
+    struct message status = {.kind = MESSAGE_STATUS_RESPONSE,
+                             .status = {.id = 1, .role = 3, .address = slice_of("a:1", 3)}};
+    /* Id 0, a role that is none, a reserved byte. */
+    const struct damage statuses[] = {{16, 0}, {24, 4}, {31, 1}};
+    assert_each_damage_refused(&status, statuses, sizeof statuses / sizeof statuses[0]);
+}
+
+static void an_address_fills_its_string_and_no_more(void **state)
+{
+    (void)state;
+    char address[ADDRESS_SIZE_MAX + 1];
+    memset(address, 'a', sizeof address);
+    struct buf payload = {0};
+    struct buf out = {0};
+    for (size_t size = ADDRESS_SIZE_MAX - 1; size <= ADDRESS_SIZE_MAX; size++) {
+        buf_clear(&payload);
+        buf_put_u64(&payload, 1);
+        buf_put_u32(&payload, 1);
+        buf_put_u64(&payload, 2);
+        buf_put_sized(&payload, slice_of(address, size));
+        buf_put_sized(&payload, slice_of(NULL, 0));
+        put_frame(&out, FRAME_LEADER_REDIRECT, buf_slice(&payload));
+        struct message got;
+        size_t whole;
+        int expected = size < ADDRESS_SIZE_MAX ? 0 : KV_ERR_MALFORMED;
+        assert_int_equal(decode(buf_slice(&out), &got, &whole), expected);
+    }
+    buf_done(&payload);
+    buf_done(&out);
+}
+
+static void a_command_over_its_limit_is_refused_before_it_is_looked_at(void **state)
+{
+    (void)state;
+    struct buf payload = {0};
+    buf_put_u64(&payload, 1);
+    memset(buf_extend(&payload, COMMAND_SIZE_MAX), 0, COMMAND_SIZE_MAX);
+    struct client_request request;
+    assert_int_equal(client_request_decode(buf_slice(&payload), &request), 0);
+    buf_put_u8(&payload, 0);
+    assert_int_equal(client_request_decode(buf_slice(&payload), &request), KV_ERR_MALFORMED);
+    buf_done(&payload);
+}
+
+static void handshakes_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message hello = {
+        .kind = MESSAGE_PEER_HELLO,
+        .hello = {.protocol_min = 1, .protocol_max = 2, .cluster_id = 9, .from = 1, .to = 2}};
+    /* Version 0, min over max, a reserved byte, nobody calls, nobody is called, a call to oneself.
+     */
+    const struct damage hellos[] = {{0, 0}, {0, 3}, {4, 1}, {16, 0}, {24, 0}, {24, 1}};
+    assert_each_damage_refused(&hello, hellos, sizeof hellos / sizeof hellos[0]);
+
+    struct message welcome = {.kind = MESSAGE_PEER_WELCOME,
+                              .welcome = {.status = 0, .protocol = 1, .cluster_id = 9, .id = 2}};
+    /* A status that is none, none chosen though welcome, a reserved byte, nobody answers. */
+    const struct damage welcomes[] = {{0, 1}, {4, 0}, {6, 1}, {16, 0}};
+    assert_each_damage_refused(&welcome, welcomes, sizeof welcomes / sizeof welcomes[0]);
+}
+
+static void raft_messages_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message vote = {.kind = MESSAGE_VOTE_REQUEST,
+                           .raft = {.type = RAFT_VOTE_REQUEST, .from = 1, .to = 2, .term = 3}};
+    const struct damage votes[] = {{0, 0}, {8, 0}, {8, 1}, {24, 2}, {31, 1}};
+    assert_each_damage_refused(&vote, votes, sizeof votes / sizeof votes[0]);
+
+    struct message answer = {.kind = MESSAGE_VOTE_RESPONSE,
+                             .raft = {.type = RAFT_VOTE_RESPONSE, .from = 1, .to = 2, .term = 3}};
+    const struct damage answers[] = {{24, 4}, {25, 1}};
+    assert_each_damage_refused(&answer, answers, sizeof answers / sizeof answers[0]);
+
+    struct message ack = {.kind = MESSAGE_APPEND_RESPONSE,
+                          .raft = {.type = RAFT_APPEND_RESPONSE, .from = 1, .to = 2, .term = 3}};
+    const struct damage acks[] = {{24, 2}, {30, 1}};
+    assert_each_damage_refused(&ack, acks, sizeof acks / sizeof acks[0]);
+}
+
+static void runs_that_do_not_add_up_are_malformed(void **state)
+{
+    (void)state;
+    struct message append = {.kind = MESSAGE_APPEND_REQUEST, .entries = slice_of("12345", 5)};
+    append.raft = (struct raft_message){.type = RAFT_APPEND_REQUEST, .from = 1, .to = 2, .term = 8};
+    append.raft.append_request = (struct raft_append_request){
+        .prev_index = 10,
+        .prev_term = 4,
+        .entry_count = 5,
+        .run_count = 2,
+        .runs = {{.term = 5, .count = 2}, {.term = 7, .count = 3}},
+    };
+    /* Offsets: prev_index 24, entry_count 56, run_count 64, runs at 72 and 88. */
+    const struct damage damages[] = {
+        {56, 4},   /* more in the runs than entries */
+        {56, 6},   /* fewer */
+        {64, 1},   /* fewer runs, and the rest taken for entries */
+        {64, 17},  /* more runs than may be */
+        {64, 255}, /* more than bytes */
+        {72, 3},   /* a term below the one before the entries */
+        {72, 8},   /* terms that fall */
+        {72, 0},   /* no term */
+        {88, 9},   /* a term beyond the leader's */
+        {80, 0},   /* an empty run */
+        {96, 0},   /* an empty last run */
+        {87, 255}, /* counts that overflow */
+    };
+    assert_each_damage_refused(&append, damages, sizeof damages / sizeof damages[0]);
+
+    /* Indices that pass the largest number. */
+    struct buf out = {0};
+    message_encode(&append, &out);
+    put_u64(out.data + FRAME_HEADER_SIZE + 24, UINT64_MAX - 4);
+    frame_end(&out, 0);
+    struct message got;
+    size_t size;
+    assert_int_equal(decode(buf_slice(&out), &got, &size), KV_ERR_MALFORMED);
+
+    /* Entries without a count, and a count without entries. */
+    append.raft.append_request.entry_count = 0;
+    append.raft.append_request.run_count = 0;
+    buf_clear(&out);
+    message_encode(&append, &out);
+    assert_int_equal(decode(buf_slice(&out), &got, &size), KV_ERR_MALFORMED);
+    append.raft.append_request.entry_count = 5;
+    append.raft.append_request.run_count = 2;
+    append.entries = slice_of(NULL, 0);
+    buf_clear(&out);
+    message_encode(&append, &out);
+    assert_int_equal(decode(buf_slice(&out), &got, &size), KV_ERR_MALFORMED);
+    buf_done(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_message_survives_the_round_trip),
+        cmocka_unit_test(a_stream_gives_the_same_frames_however_it_is_cut),
+        cmocka_unit_test(unknown_types_are_left_to_the_caller),
+        cmocka_unit_test(the_largest_frame_passes_and_one_byte_more_does_not),
+        cmocka_unit_test(a_request_encoded_from_a_command_is_the_same_as_from_its_bytes),
+        cmocka_unit_test(every_prefix_of_a_frame_is_incomplete),
+        cmocka_unit_test(every_flipped_bit_is_detected),
+        cmocka_unit_test(a_wrong_header_is_refused_at_its_first_wrong_byte),
+        cmocka_unit_test(a_payload_cut_short_or_with_a_byte_too_many_is_malformed),
+        cmocka_unit_test(damaged_payloads_are_refused_or_mean_exactly_their_bytes),
+        cmocka_unit_test(client_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(an_address_fills_its_string_and_no_more),
+        cmocka_unit_test(a_command_over_its_limit_is_refused_before_it_is_looked_at),
+        cmocka_unit_test(handshakes_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
