@@ -97,7 +97,7 @@ struct io_calls {
     void (*file_close)(struct io *io, struct io_file *file);
 };
 
-/* For a backend's constructor and destructor. */
+/* For a backend's constructor and destructor, which first ends what it has in flight. */
 void io_base_init(struct io *io, const struct io_calls *calls, uint64_t now_us);
 void io_base_done(struct io *io);
 

@@ -52,12 +52,6 @@ void io_base_init(struct io *io, const struct io_calls *calls, uint64_t now_us)
     list_init(&io->ready);
 }
 
-void io_base_done(struct io *io)
-{
-    CHECK(list_empty(&io->ready));
-    heap_done(&io->timers);
-}
-
 /* ---- the turn ---- */
 
 void io_ready_push(struct io *io, struct io_ready *ready, void (*run)(struct io_ready *ready))
@@ -79,6 +73,14 @@ static void ready_run(struct io *io)
         struct io_ready *ready = CONTAINER_OF(node, struct io_ready, node);
         ready->run(ready);
     }
+}
+
+void io_base_done(struct io *io)
+{
+    /* Closings that nobody waits for. */
+    ready_run(io);
+    CHECK(list_empty(&io->ready));
+    heap_done(&io->timers);
 }
 
 /*

@@ -38,4 +38,7 @@ void portable_receive_pause(struct io *io, struct io_stream *stream);
 void portable_send_start(struct io *io, struct io_stream *stream, struct io_send *send);
 void portable_stream_close(struct io *io, struct io_stream *stream, struct io_close *close);
 
+/* Makes a stream of a connected socket, which goes with it, even when that fails. */
+int portable_stream_adopt(struct portable *portable, int fd, struct io_stream **ret_stream);
+
 #endif
