@@ -1,0 +1,440 @@
+"""
+Real servers on loopback, each with a directory and a log of its own, started and stopped and shot
+at by the end-to-end tests, the demo and the benchmark.
+
+    Environment   what one case started; clean_up() stops it and tells what was wrong
+    Cluster       members, how to find their leader, how to wait until they agree
+    Server        one process; its standard output and error go to one log file
+
+Ports: a raft port P in PORT_FIRST ... PORT_FIRST + 999 with the client port P + 1000. A file lock
+for each port keeps tests that run at the same time apart.
+"""
+
+import ctypes
+import fcntl
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import native
+
+PORT_FIRST = int(os.environ.get("KVAPP_TEST_PORT", "25000"))
+PORT_COUNT = 1000
+CLIENT_OFFSET = 1000
+HOST = "127.0.0.1"
+
+REPORTS = re.compile(r"ERROR: AddressSanitizer|LeakSanitizer|runtime error:|kvapp: bug:")
+LOG_TAIL_LINES = 40
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    """Runs in the child: no server outlives a test that was killed."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def uring_is_allowed():
+    """Asks the kernel itself, not the program under test."""
+    system_call = 425
+    parameters = ctypes.create_string_buffer(120)
+    result = LIBC.syscall(system_call, 4, parameters)
+    if result < 0:
+        return False
+    os.close(result)
+    return True
+
+
+# ---- ports ----
+
+class Ports:
+    """Pairs of free ports, held until given back."""
+
+    def __init__(self):
+        self.locks = []
+        self.folder = os.path.join(tempfile.gettempdir(), "kvapp-ports-%d" % os.getuid())
+        os.makedirs(self.folder, exist_ok=True)
+
+    @staticmethod
+    def is_free(port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+        return True
+
+    def take(self):
+        for port in random.Random().sample(range(PORT_FIRST, PORT_FIRST + PORT_COUNT), PORT_COUNT):
+            lock = os.open(os.path.join(self.folder, str(port)), os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                continue
+            self.locks.append(lock)
+            if self.is_free(port) and self.is_free(port + CLIENT_OFFSET):
+                return port
+        raise RuntimeError("no free port from %d on" % PORT_FIRST)
+
+    def give_back(self):
+        for lock in self.locks:
+            os.close(lock)
+        self.locks = []
+
+
+# ---- one server ----
+
+class Server:
+    """One member. `start` may be called again after it ended."""
+
+    def __init__(self, binary, number, port, folder, arguments):
+        self.binary, self.id, self.port = binary, number, port
+        self.address = "%s:%d" % (HOST, port)
+        self.client_address = "%s:%d" % (HOST, port + CLIENT_OFFSET)
+        self.data = os.path.join(folder, "data%d" % number)
+        self.log_path = os.path.join(folder, "server%d.log" % number)
+        self.arguments = arguments
+        self.process = None
+        self.paused = False
+        self.expected_end = True
+
+    def start(self, *more):
+        command = [self.binary, "server"] + self.arguments + list(more)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+        self.expected_end = False
+        self.paused = False
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """kill -9, as by a power cut of the process."""
+        self.expected_end = True
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self):
+        self.paused = True
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.paused = False
+
+    def terminate(self, timeout=10.0):
+        """SIGTERM; gives the exit status."""
+        self.expected_end = True
+        if self.paused:
+            self.resume()
+        self.process.terminate()
+        return self.wait(timeout)
+
+    def wait(self, timeout=10.0):
+        self.expected_end = True
+        return self.process.wait(timeout)
+
+    def status(self, timeout=1.0):
+        return native.status_of(self.client_address, timeout)
+
+    def log(self):
+        if not os.path.exists(self.log_path):
+            return ""
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def resident_kib(self):
+        with open("/proc/%d/status" % self.process.pid, encoding="ascii") as file:
+            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+
+    def cpu_seconds(self):
+        with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# ---- a cluster ----
+
+class Cluster:
+    """Members with ids 1..N, or with the ids given."""
+
+    def __init__(self, binary, folder, ports, size=3, ids=None, arguments=()):
+        self.binary = binary
+        numbers = ids or list(range(1, size + 1))
+        addresses = [(number, ports.take()) for number in numbers]
+        text = ",".join(("%d=" % number if ids else "") + "%s:%d" % (HOST, port)
+                        for number, port in addresses)
+        self.text = text
+        self.servers = []
+        for number, port in addresses:
+            server = Server(binary, number, port, folder, [])
+            server.arguments = ["--node-id", str(number), "--bind", server.address,
+                                "--cluster", text, "--data-dir", server.data] + list(arguments)
+            self.servers.append(server)
+
+    def start(self, wait=True):
+        for server in self.servers:
+            server.start()
+        if wait:
+            self.wait_leader()
+        return self
+
+    def server(self, number):
+        return next(server for server in self.servers if server.id == number)
+
+    @property
+    def running(self):
+        return [server for server in self.servers if server.running and not server.paused]
+
+    @property
+    def client_addresses(self):
+        return [server.client_address for server in self.servers]
+
+    def client(self, **options):
+        return native.Client(self.client_addresses, **options)
+
+    def find_leader(self):
+        """The server that leads by its own word and by that of a majority of the members."""
+        states = [(server, server.status()) for server in self.running]
+        states = [(server, state) for server, state in states if state is not None]
+        for server, state in states:
+            if state.role != "leader":
+                continue
+            agree = [other for _, other in states
+                     if other.leader == server.id and other.term == state.term]
+            if len(agree) * 2 > len(self.servers):
+                return server
+        return None
+
+    def wait_leader(self, timeout=15.0):
+        deadline = time.monotonic() + timeout
+        while True:
+            leader = self.find_leader()
+            if leader is not None:
+                return leader
+            for server in self.servers:
+                if server.process is not None and not server.running and not server.expected_end:
+                    raise AssertionError("server %d ended by itself with status %d"
+                                         % (server.id, server.process.returncode))
+            if time.monotonic() > deadline:
+                raise AssertionError("no leader within %.1f s" % timeout)
+            time.sleep(0.02)
+
+    def followers(self):
+        leader = self.wait_leader()
+        return [server for server in self.running if server is not leader]
+
+    def wait_equal(self, timeout=15.0):
+        """Until all running members applied the same index; their digests must be equal then."""
+        deadline = time.monotonic() + timeout
+        while True:
+            states = [server.status() for server in self.running]
+            if None not in states and len({state.applied_index for state in states}) == 1:
+                digests = {state.digest for state in states}
+                if len(digests) != 1:
+                    raise AssertionError("digests differ at index %d: %s" % (
+                        states[0].applied_index, ["%016x" % state.digest for state in states]))
+                if len({state.last_index for state in states}) == 1:
+                    return states
+            if time.monotonic() > deadline:
+                raise AssertionError("members did not come to agree: %s" % (states,))
+            time.sleep(0.05)
+
+    def stop(self, timeout=15.0):
+        """SIGTERM to all; gives the exit statuses by id."""
+        for server in self.servers:
+            if server.running:
+                server.expected_end = True
+                if server.paused:
+                    server.resume()
+                server.process.terminate()
+        return {server.id: server.process.wait(timeout)
+                for server in self.servers if server.process is not None}
+
+
+# ---- what one case started ----
+
+class Environment:
+    """Makes clusters, runs clients, and cleans up."""
+
+    def __init__(self, options):
+        self.binary = os.path.abspath(options.kvapp)
+        self.release = os.path.abspath(options.release) if options.release else None
+        self.io = options.io
+        self.keep = options.keep
+        self.folder = tempfile.mkdtemp(prefix="kvapp-test-")
+        self.ports = Ports()
+        self.servers = []
+        self.load = []
+        self.clusters = 0
+
+    def cluster(self, size=3, ids=None, arguments=(), start=True, binary=None, wait=True):
+        self.clusters += 1
+        folder = os.path.join(self.folder, "cluster%d" % self.clusters)
+        os.mkdir(folder)
+        made = Cluster(binary or self.binary, folder, self.ports, size, ids,
+                       ["--io", self.io] + list(arguments))
+        self.servers += made.servers
+        if start:
+            made.start(wait)
+        return made
+
+    def lone_server(self, arguments):
+        """A server with exactly these arguments; not started."""
+        number = len(self.servers) + 1
+        server = Server(self.binary, number, self.ports.take(), self.folder, list(arguments))
+        self.servers.append(server)
+        return server
+
+    def run(self, *words, stdin=b"", timeout=20.0, environment=None):
+        """The binary with these words; gives a CompletedProcess with bytes."""
+        if isinstance(stdin, str):
+            stdin = stdin.encode()
+        done = subprocess.run([self.binary] + list(words), input=stdin, capture_output=True,
+                              timeout=timeout, check=False,
+                              env=dict(os.environ, **(environment or {})))
+        if REPORTS.search(done.stderr.decode("utf-8", "replace")):
+            raise AssertionError("a report of the client:\n" + done.stderr.decode())
+        return done
+
+    def client(self, cluster, *words, stdin=b"", timeout=20.0):
+        return self.run("client", "--cluster", cluster.text, *words, stdin=stdin, timeout=timeout)
+
+    def writers(self, cluster, count=4, prefix="w", pause=0.0):
+        load = Writers(cluster, count, prefix, pause)
+        self.load.append(load)
+        load.start()
+        return load
+
+    def clean_up(self):
+        """Stops everything; gives what was wrong, line by line."""
+        complaints = []
+        for load in self.load:
+            load.stop_quietly()
+        for server in self.servers:
+            if server.process is None:
+                continue
+            if not server.running and not server.expected_end:
+                complaints.append("server %d ended by itself with status %s"
+                                  % (server.id, server.process.returncode))
+        for server in self.servers:
+            if server.running:
+                if server.paused:
+                    server.resume()
+                server.process.terminate()
+        for server in self.servers:
+            if server.process is None:
+                continue
+            try:
+                status = server.process.wait(15)
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+                complaints.append("server %d did not end on SIGTERM" % server.id)
+                continue
+            if status != 0 and not server.expected_end:
+                complaints.append("server %d ended with status %s" % (server.id, status))
+        for server in self.servers:
+            found = REPORTS.search(server.log())
+            if found:
+                complaints.append("a report in the log of server %d: %s"
+                                  % (server.id, found.group(0)))
+        self.ports.give_back()
+        return complaints
+
+    def log_tails(self):
+        lines = []
+        for server in self.servers:
+            lines.append("---- end of the log of server %d (%s)" % (server.id, server.address))
+            text = server.log()
+            found = REPORTS.search(text)
+            if found:
+                lines += text[found.start():].splitlines()[:LOG_TAIL_LINES]
+            else:
+                lines += text.splitlines()[-LOG_TAIL_LINES:]
+        return lines
+
+    def forget(self):
+        if self.keep:
+            print("# kept %s" % self.folder, file=sys.stderr)
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# ---- load ----
+
+class Writers:
+    """Threads that put keys of their own, one after the other, and remember what was acknowledged."""
+
+    def __init__(self, cluster, count, prefix, pause):
+        self.cluster, self.prefix, self.pause = cluster, prefix, pause
+        self.acknowledged = [{} for _ in range(count)]
+        self.errors = []
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(number,), daemon=True)
+                        for number in range(count)]
+
+    def start(self):
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, number):
+        mine = self.acknowledged[number]
+        count = 0
+        try:
+            with self.cluster.client() as client:
+                while not self.stopping.is_set():
+                    count += 1
+                    key = b"%s%d-%06d" % (self.prefix.encode(), number, count)
+                    value = b"value of " + key
+                    client.put(key, value)
+                    mine[key] = value
+                    if self.pause:
+                        time.sleep(self.pause)
+        except Exception as error:  # pylint: disable=broad-except
+            self.errors.append(error)
+
+    def stop_quietly(self):
+        self.stopping.set()
+
+    def stop(self):
+        """Ends the load and gives everything that was acknowledged."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(40)
+        if self.errors:
+            raise AssertionError("a writer failed: %r" % self.errors[0])
+        everything = {}
+        for mine in self.acknowledged:
+            everything.update(mine)
+        return everything
+
+    @property
+    def count(self):
+        return sum(len(mine) for mine in self.acknowledged)
+
+
+def check_all_there(cluster, acknowledged, prefix=b""):
+    """Reads every acknowledged key back, through scans and, for some, one by one."""
+    with cluster.client() as client:
+        found = {item.key: item.value for item in client.scan(prefix=prefix or None)}
+        lost = [key for key in acknowledged if found.get(key) != acknowledged[key]]
+        if lost:
+            raise AssertionError("%d of %d acknowledged writes are gone, such as %r: %r" % (
+                len(lost), len(acknowledged), lost[0], found.get(lost[0])))
+        for key in random.sample(sorted(acknowledged), min(50, len(acknowledged))):
+            value, _ = client.get(key)
+            if value != acknowledged[key]:
+                raise AssertionError("get %r gives %r" % (key, value))
