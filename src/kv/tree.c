@@ -1,0 +1,423 @@
+/*
+ * The copy-on-write B+tree. The nodes and their invariants are in tree_node.h.
+ *
+ * A writer first walks from the root to the leaf and copies every node on the way that has more
+ * than one reference (descend). From then on the path is its own, and it changes it in place:
+ *
+ *     put     leaf has room ──────────────────────────────► insert
+ *             leaf is full ──► split_path: from the topmost of the full nodes above the leaf
+ *                              downwards, each node into two, the new one entered into its
+ *                              parent, which has room by then ──► insert
+ *     delete  remove from the leaf ──► rebalance: from the leaf upwards, a node with less than
+ *             NODE_SLOTS_MIN slots is merged with a neighbour or takes slots from it
+ *                              ──► shrink: a root with one child gives way to it
+ *
+ * A put at the end of a node splits it unevenly, so keys that arrive in order fill nodes to three
+ * quarters instead of half.
+ */
+#include "kv/tree.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+static const struct revisions no_revisions;
+
+/* A writer's way from the root to a leaf; slots[i] is where nodes[i + 1] hangs in nodes[i]. */
+struct path {
+    struct node *nodes[TREE_DEPTH_MAX];
+    unsigned slots[TREE_DEPTH_MAX];
+    unsigned leaf; /* the leaf's place in `nodes` */
+};
+
+struct tree *tree_new(void)
+{
+    struct tree *tree = memory_new(1, sizeof *tree);
+    tree->root = node_new(0);
+    tree->bottom = item_new(slice_of(NULL, 0), slice_of(NULL, 0), &no_revisions);
+    tree->memory = node_footprint(0) + item_footprint(0, 0);
+    return tree;
+}
+
+void tree_free(struct tree *tree)
+{
+    if (tree == NULL) {
+        return;
+    }
+    node_unref(tree->root);
+    item_unref(tree->bottom);
+    free(tree);
+}
+
+struct tree *tree_freeze(struct tree *tree)
+{
+    struct tree *frozen = memory_new(1, sizeof *frozen);
+    *frozen = *tree;
+    frozen->root->references++;
+    (void)item_ref(frozen->bottom);
+    frozen->frozen = true;
+    return frozen;
+}
+
+uint64_t tree_count(const struct tree *tree)
+{
+    return tree->count;
+}
+
+uint64_t tree_memory(const struct tree *tree)
+{
+    return tree->memory;
+}
+
+const struct item *tree_get(const struct tree *tree, struct slice key)
+{
+    const struct node *node = tree->root;
+    while (node->level > 0) {
+        node = node->children[node_search_child(node, key)];
+    }
+    bool equal;
+    unsigned slot = node_search(node, key, &equal);
+    return equal ? node->items[slot] : NULL;
+}
+
+/* ---- the writer's path ---- */
+
+/* Makes the node that hangs at `place` the writer's own. */
+static struct node *own(struct node **place)
+{
+    struct node *node = *place;
+    if (node->references > 1) {
+        *place = node_copy(node);
+        node->references--;
+    }
+    CHECK((*place)->references == 1);
+    return *place;
+}
+
+static void descend(struct tree *tree, struct slice key, struct path *path)
+{
+    struct node *node = own(&tree->root);
+    path->leaf = 0;
+    path->nodes[0] = node;
+    while (node->level > 0) {
+        CHECK(path->leaf + 1 < TREE_DEPTH_MAX);
+        unsigned slot = node_search_child(node, key);
+        path->slots[path->leaf] = slot;
+        node = own(&node->children[slot]);
+        path->leaf++;
+        path->nodes[path->leaf] = node;
+    }
+}
+
+/* The upper bound of the child at `slot` of the node at `depth`; NULL: the tree's right edge. */
+static const struct item *upper_bound(const struct path *path, unsigned depth, unsigned slot)
+{
+    const struct node *node = path->nodes[depth];
+    while (slot + 1 == node->count) {
+        if (depth == 0) {
+            return NULL;
+        }
+        depth--;
+        node = path->nodes[depth];
+        slot = path->slots[depth];
+    }
+    return node->items[slot + 1];
+}
+
+/* The skip of a node that spans the children `from` to `to` of the node at `depth`. */
+static size_t skip_between(const struct path *path, unsigned depth, unsigned from, unsigned to)
+{
+    const struct item *upper = upper_bound(path, depth, to);
+    if (upper == NULL) {
+        return 0;
+    }
+    return common_prefix_size(item_key(path->nodes[depth]->items[from]), item_key(upper));
+}
+
+/*
+ * The item that separates two neighbours, with a reference for their parent: of inner nodes the
+ * right one's lower bound, of leaves a new one with the shortest key that will do.
+ */
+static struct item *separator_new(struct tree *tree, const struct node *left,
+                                  const struct node *right)
+{
+    CHECK(left->count > 0);
+    CHECK(right->count > 0);
+    if (right->level > 0) {
+        return item_ref(right->items[0]);
+    }
+    struct slice key = item_key(right->items[0]);
+    key.size = common_prefix_size(item_key(left->items[left->count - 1]), key) + 1;
+    tree->memory += item_footprint(key.size, 0);
+    return item_new(key, slice_of(NULL, 0), &no_revisions);
+}
+
+/* A separator between children of that level leaves its parent. Only leaves have their own. */
+static void separator_gone(struct tree *tree, const struct item *separator, unsigned level)
+{
+    if (level == 0) {
+        tree->memory -= item_footprint(separator->key_size, 0);
+    }
+}
+
+/* ---- put ---- */
+
+/* Puts a new root above the present one, which is full. */
+static void grow(struct tree *tree, struct path *path)
+{
+    CHECK(path->leaf + 1 < TREE_DEPTH_MAX);
+    struct node *root = node_new(tree->root->level + 1u);
+    node_insert(root, 0, item_ref(tree->bottom), tree->root);
+    tree->root = root;
+    tree->memory += node_footprint(root->level);
+    memmove(&path->nodes[1], &path->nodes[0], (path->leaf + 1) * sizeof path->nodes[0]);
+    memmove(&path->slots[1], &path->slots[0], path->leaf * sizeof path->slots[0]);
+    path->nodes[0] = root;
+    path->slots[0] = 0;
+    path->leaf++;
+}
+
+/* Splits the full node at `depth`, whose parent has room; the path goes on to where `key` is. */
+static void split(struct tree *tree, struct path *path, unsigned depth, struct slice key)
+{
+    struct node *parent = path->nodes[depth - 1];
+    unsigned slot = path->slots[depth - 1];
+    struct node *left = path->nodes[depth];
+    CHECK(left->count == NODE_SLOTS);
+    CHECK(parent->count < NODE_SLOTS);
+    bool at_end = slice_compare(key, item_key(left->items[left->count - 1])) > 0;
+    struct node *right = node_new(left->level);
+    tree->memory += node_footprint(right->level);
+    node_split(left, at_end ? NODE_SLOTS - NODE_SLOTS_MIN : NODE_SLOTS / 2, right);
+    struct item *separator = separator_new(tree, left, right);
+    node_insert(parent, slot + 1, separator, right);
+    node_set_skip(left, skip_between(path, depth - 1, slot, slot));
+    node_set_skip(right, skip_between(path, depth - 1, slot + 1, slot + 1));
+    if (slice_compare(key, item_key(separator)) >= 0) {
+        path->slots[depth - 1] = slot + 1;
+        path->nodes[depth] = right;
+        if (right->level > 0) {
+            path->slots[depth] -= left->count;
+        }
+    }
+}
+
+/* Makes room in the leaf: splits it and every full node above it, from the top. */
+static void split_path(struct tree *tree, struct path *path, struct slice key)
+{
+    unsigned top = path->leaf;
+    while (top > 0 && path->nodes[top - 1]->count == NODE_SLOTS) {
+        top--;
+    }
+    if (top == 0) {
+        grow(tree, path);
+        top = 1;
+    }
+    for (unsigned depth = top; depth <= path->leaf; depth++) {
+        split(tree, path, depth, key);
+    }
+    CHECK(path->nodes[path->leaf]->count < NODE_SLOTS);
+}
+
+/* Gives the key at the slot of an own leaf another value: in place where nobody else sees it. */
+static void overwrite(struct tree *tree, struct node *leaf, unsigned slot, struct slice value,
+                      const struct revisions *revisions)
+{
+    struct item *item = leaf->items[slot];
+    if (item->references == 1 && item->value_size == value.size) {
+        item->revisions = *revisions;
+        if (value.size > 0) {
+            memcpy(item->bytes + item->key_size, value.data, value.size);
+        }
+        return;
+    }
+    struct slice key = item_key(item);
+    tree->memory += item_footprint(key.size, value.size);
+    tree->memory -= item_footprint(key.size, item->value_size);
+    node_replace(leaf, slot, item_new(key, value, revisions));
+}
+
+void tree_put(struct tree *tree, struct slice key, struct slice value,
+              const struct revisions *revisions)
+{
+    CHECK(!tree->frozen);
+    CHECK(key.size >= 1);
+    CHECK(key.size <= KEY_SIZE_MAX);
+    struct path path;
+    descend(tree, key, &path);
+    struct node *leaf = path.nodes[path.leaf];
+    bool equal;
+    unsigned slot = node_search(leaf, key, &equal);
+    if (equal) {
+        overwrite(tree, leaf, slot, value, revisions);
+        return;
+    }
+    if (leaf->count == NODE_SLOTS) {
+        split_path(tree, &path, key);
+        leaf = path.nodes[path.leaf];
+        slot = node_search(leaf, key, &equal);
+        CHECK(!equal);
+    }
+    node_insert(leaf, slot, item_new(key, value, revisions), NULL);
+    tree->memory += item_footprint(key.size, value.size);
+    tree->count++;
+}
+
+/* ---- delete ---- */
+
+/* The neighbours that share the work when a node has become too small. */
+struct pair {
+    struct node *parent;
+    struct node *left;
+    struct node *right;
+    unsigned slot; /* of the left one in the parent */
+};
+
+static void merge(struct tree *tree, const struct path *path, unsigned depth, struct pair *pair)
+{
+    struct item *separator = pair->parent->items[pair->slot + 1];
+    node_balance(pair->left, pair->right, (unsigned)pair->left->count + pair->right->count);
+    CHECK(pair->right->count == 0);
+    node_remove(pair->parent, pair->slot + 1);
+    separator_gone(tree, separator, pair->left->level);
+    item_unref(separator);
+    tree->memory -= node_footprint(pair->right->level);
+    node_unref(pair->right);
+    CHECK(pair->left->skip == skip_between(path, depth - 1, pair->slot, pair->slot));
+}
+
+static void share(struct tree *tree, const struct path *path, unsigned depth, struct pair *pair)
+{
+    unsigned slot = pair->slot;
+    node_balance(pair->left, pair->right, ((unsigned)pair->left->count + pair->right->count) / 2);
+    CHECK(pair->left->count >= NODE_SLOTS_MIN);
+    CHECK(pair->right->count >= NODE_SLOTS_MIN);
+    separator_gone(tree, pair->parent->items[slot + 1], pair->left->level);
+    node_replace(pair->parent, slot + 1, separator_new(tree, pair->left, pair->right));
+    node_set_skip(pair->left, skip_between(path, depth - 1, slot, slot));
+    node_set_skip(pair->right, skip_between(path, depth - 1, slot + 1, slot + 1));
+}
+
+/* Merges the too small node at `depth` with a neighbour, or evens the two out. */
+static void rebalance(struct tree *tree, const struct path *path, unsigned depth)
+{
+    struct node *parent = path->nodes[depth - 1];
+    CHECK(parent->count >= 2);
+    unsigned slot = path->slots[depth - 1];
+    struct pair pair = {.parent = parent, .slot = slot + 1 < parent->count ? slot : slot - 1};
+    pair.left = own(&parent->children[pair.slot]);
+    pair.right = own(&parent->children[pair.slot + 1]);
+    /* Heads can only be moved between nodes that skip the same. */
+    size_t skip = skip_between(path, depth - 1, pair.slot, pair.slot + 1);
+    node_set_skip(pair.left, skip);
+    node_set_skip(pair.right, skip);
+    if ((unsigned)pair.left->count + pair.right->count <= NODE_SLOTS_MERGED) {
+        merge(tree, path, depth, &pair);
+    } else {
+        share(tree, path, depth, &pair);
+    }
+}
+
+/* A root with a single child gives way to it. */
+static void shrink(struct tree *tree)
+{
+    while (tree->root->level > 0 && tree->root->count == 1) {
+        struct node *root = tree->root;
+        tree->root = root->children[0];
+        tree->root->references++;
+        tree->memory -= node_footprint(root->level);
+        node_unref(root);
+    }
+}
+
+bool tree_delete(struct tree *tree, struct slice key)
+{
+    CHECK(!tree->frozen);
+    /* Looked up first, so that deleting what is not there copies no shared nodes. */
+    if (tree_get(tree, key) == NULL) {
+        return false;
+    }
+    struct path path;
+    descend(tree, key, &path);
+    struct node *leaf = path.nodes[path.leaf];
+    bool equal;
+    unsigned slot = node_search(leaf, key, &equal);
+    CHECK(equal);
+    struct item *item = leaf->items[slot];
+    tree->memory -= item_footprint(item->key_size, item->value_size);
+    node_remove(leaf, slot);
+    item_unref(item);
+    for (unsigned depth = path.leaf; depth > 0; depth--) {
+        if (path.nodes[depth]->count >= NODE_SLOTS_MIN) {
+            break;
+        }
+        rebalance(tree, &path, depth);
+    }
+    shrink(tree);
+    CHECK(tree->count > 0);
+    tree->count--;
+    return true;
+}
+
+/* ---- cursor ---- */
+
+/* From the end of a leaf to the first item of the next one, or past the last. */
+static void to_next_leaf(struct tree_cursor *cursor)
+{
+    do {
+        cursor->depth--;
+        if (cursor->depth == 0) {
+            return;
+        }
+        cursor->slots[cursor->depth - 1]++;
+    } while (cursor->slots[cursor->depth - 1] == cursor->nodes[cursor->depth - 1]->count);
+    const struct node *node = cursor->nodes[cursor->depth - 1];
+    while (node->level > 0) {
+        node = node->children[cursor->slots[cursor->depth - 1]];
+        CHECK(node->count > 0);
+        cursor->nodes[cursor->depth] = node;
+        cursor->slots[cursor->depth] = 0;
+        cursor->depth++;
+    }
+}
+
+void tree_seek(const struct tree *tree, struct slice key, struct tree_cursor *cursor)
+{
+    const struct node *node = tree->root;
+    cursor->depth = 0;
+    while (node->level > 0) {
+        unsigned slot = node_search_child(node, key);
+        cursor->nodes[cursor->depth] = node;
+        cursor->slots[cursor->depth] = slot;
+        cursor->depth++;
+        node = node->children[slot];
+    }
+    bool equal;
+    CHECK(cursor->depth < TREE_DEPTH_MAX);
+    cursor->nodes[cursor->depth] = node;
+    cursor->slots[cursor->depth] = node_search(node, key, &equal);
+    cursor->depth++;
+    if (cursor->slots[cursor->depth - 1] == node->count) {
+        to_next_leaf(cursor);
+    }
+}
+
+const struct item *tree_cursor_item(const struct tree_cursor *cursor)
+{
+    if (cursor->depth == 0) {
+        return NULL;
+    }
+    return cursor->nodes[cursor->depth - 1]->items[cursor->slots[cursor->depth - 1]];
+}
+
+void tree_cursor_next(struct tree_cursor *cursor)
+{
+    CHECK(cursor->depth > 0);
+    unsigned *slot = &cursor->slots[cursor->depth - 1];
+    (*slot)++;
+    if (*slot == cursor->nodes[cursor->depth - 1]->count) {
+        to_next_leaf(cursor);
+    }
+}

@@ -1,0 +1,70 @@
+/*
+ * The ordered map: a copy-on-write B+tree from byte strings to items (see item.h). Freezing gives
+ * a read-only tree with the present contents in constant time; afterwards a writer copies only the
+ * nodes on its path that are still shared. One thread uses a tree and everything frozen from it.
+ */
+#ifndef KV_TREE_H
+#define KV_TREE_H
+
+#include "kv/tree_node.h"
+
+struct tree; /* at the end, for tree_check */
+
+struct tree *tree_new(void);
+
+/* Also of a frozen tree: gives back its references. The other trees stay as they are. */
+void tree_free(struct tree *tree);
+
+/* The present contents, read-only, for the caller to free. O(1). */
+struct tree *tree_freeze(struct tree *tree);
+
+/* The item of that key, borrowed until the next write to this tree; NULL: not there. */
+const struct item *tree_get(const struct tree *tree, struct slice key);
+
+/*
+ * Makes or replaces the item of a key of 1 to KEY_SIZE_MAX bytes. The tree is not frozen; the
+ * slices are copied and may not point into it.
+ */
+void tree_put(struct tree *tree, struct slice key, struct slice value,
+              const struct revisions *revisions);
+
+/* False when the key is not there. `key` may be the item's own. The tree is not frozen. */
+bool tree_delete(struct tree *tree, struct slice key);
+
+uint64_t tree_count(const struct tree *tree);
+
+/*
+ * Bytes of memory of all nodes and items that can be reached from this tree, with the overhead of
+ * the allocator. What two trees share counts in both.
+ */
+uint64_t tree_memory(const struct tree *tree);
+
+/* A place in a tree; valid until the next write to that tree. A frozen tree has none. */
+struct tree_cursor {
+    const struct node *nodes[TREE_DEPTH_MAX]; /* from the root to a leaf */
+    unsigned slots[TREE_DEPTH_MAX];
+    unsigned depth; /* nodes in the path; 0: past the last item */
+};
+
+/* Points the cursor at the first item whose key is not below `key`, which may be of any size. */
+void tree_seek(const struct tree *tree, struct slice key, struct tree_cursor *cursor);
+
+/* The item at the cursor, borrowed; NULL: past the last. */
+const struct item *tree_cursor_item(const struct tree_cursor *cursor);
+
+/* To the next item. The cursor is not past the last. */
+void tree_cursor_next(struct tree_cursor *cursor);
+
+/* Asserts every invariant of tree_node.h, the count and the memory. Visits everything. */
+void tree_check(const struct tree *tree);
+
+/* What tree.c and tree_check.c share. */
+struct tree {
+    struct node *root;
+    struct item *bottom; /* the empty key: the lower bound of the whole tree */
+    uint64_t count;
+    uint64_t memory;
+    bool frozen;
+};
+
+#endif
