@@ -1,0 +1,154 @@
+/*
+ * What does a follower do with an append? It makes its log equal to the leader's (§5.3) and
+ * acknowledges what is then on its disk.
+ *
+ * `verified` is the end of the prefix that this term's leader has shown to equal its own log. Only
+ * that prefix is acknowledged and committed: entries beyond it may be of a log that the leader is
+ * about to overwrite. Entries are removed only where they contradict the leader's; an old append
+ * that arrives late removes nothing.
+ *
+ * An acknowledgement speaks of the disk, so it waits for the ticket of the entries; one answers
+ * all the appends that were received meanwhile. A heartbeat asks only who is there and is
+ * answered at once with what is durable by then. Refusals never wait.
+ */
+#include "raft/internal.h"
+
+#include "base/assert.h"
+
+#include <inttypes.h>
+
+static struct raft_append_response *add_response(struct raft *raft, uint64_t to)
+{
+    struct raft_message *message = effects_message(raft, RAFT_APPEND_RESPONSE, to);
+    message->append_response = (struct raft_append_response){.success = false};
+    return &message->append_response;
+}
+
+static void refuse(struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_request *request = &message->append_request;
+    struct raft_append_response *response = add_response(raft, message->from);
+    response->prev_index = request->prev_index;
+    response->read_round = request->read_round;
+    if (message->term < raft->term) {
+        STORY(raft, "append of %" PRIu64 " refused: term %" PRIu64 " is over, own term %" PRIu64,
+              message->from, message->term, raft->term);
+        return;
+    }
+    CHECK(request->prev_index > 0);
+    uint64_t hint = trail_at_most(&raft->trail, request->prev_index - 1, request->prev_term);
+    response->hint_index = hint;
+    response->hint_term = trail_term(&raft->trail, hint);
+    STORY(raft,
+          "append of %" PRIu64 " refused in term %" PRIu64 ": no entry %" PRIu64 ":%" PRIu64
+          ", hint %" PRIu64 ":%" PRIu64,
+          message->from, raft->term, request->prev_index, request->prev_term, hint,
+          response->hint_term);
+}
+
+static uint64_t durable_match(const struct raft *raft)
+{
+    return raft->durable.index < raft->verified ? raft->durable.index : raft->verified;
+}
+
+/* Sends the acknowledgement that is due, unless it has nothing to say before the next ticket. */
+static void acknowledge(struct raft *raft)
+{
+    struct owed_ack *ack = &raft->ack;
+    if (!ack->due || !term_is_durable(raft)) {
+        return;
+    }
+    uint64_t match = durable_match(raft);
+    if (!ack->heartbeat && match <= ack->match_sent && match < raft->verified) {
+        return;
+    }
+    CHECK(raft->leader != 0);
+    struct raft_append_response *response = add_response(raft, raft->leader);
+    response->success = true;
+    response->prev_index = ack->prev_index;
+    response->match_index = match;
+    response->read_round = ack->read_round;
+    ack->match_sent = match;
+    ack->heartbeat = false;
+    ack->due = match < raft->verified;
+}
+
+/* Takes over the entries that are new, after removing the first that contradicts, and all after. */
+static void take_entries(struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_request *request = &message->append_request;
+    uint64_t first = request->prev_index + 1;
+    uint64_t last = request->prev_index + request->entry_count;
+    uint64_t from = trail_first_new(&raft->trail, first, request->runs, request->run_count);
+    if (from > last) {
+        STORY(raft,
+              "append of %" PRIu64 " in term %" PRIu64 ": has %" PRIu64 "..%" PRIu64 " already",
+              message->from, raft->term, first, last);
+        return;
+    }
+    if (from <= raft->trail.last) {
+        CHECK(from > raft->commit_index);
+        CHECK(from > raft->verified);
+        STORY(raft,
+              "truncates %" PRIu64 "..%" PRIu64 " of term %" PRIu64 " for leader %" PRIu64
+              " of term %" PRIu64,
+              from, raft->trail.last, trail_term(&raft->trail, from), message->from, raft->term);
+        effects_truncate(raft, from);
+    }
+    uint64_t run_first = first;
+    for (size_t i = 0; i < request->run_count; i++) {
+        uint64_t run_end = run_first + request->runs[i].count;
+        if (run_end > from) {
+            uint64_t begin = run_first > from ? run_first : from;
+            trail_append(&raft->trail, request->runs[i].term, run_end - begin);
+        }
+        run_first = run_end;
+    }
+    CHECK(raft->trail.last == last);
+    effects_store_entries(raft, from);
+    STORY(raft,
+          "append of %" PRIu64 " in term %" PRIu64 ": %" PRIu64 " entries after %" PRIu64
+          ":%" PRIu64 ", now %" PRIu64,
+          message->from, raft->term, request->entry_count, request->prev_index, request->prev_term,
+          last);
+}
+
+void follow_append(struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_request *request = &message->append_request;
+    if (message->term < raft->term) {
+        refuse(raft, message);
+        return;
+    }
+    role_hear_leader(raft, message->term, message->from);
+    if (request->prev_index > raft->trail.last ||
+        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
+        refuse(raft, message);
+        return;
+    }
+    if (request->entry_count > 0) {
+        take_entries(raft, message);
+    }
+    uint64_t last = request->prev_index + request->entry_count;
+    if (raft->verified < last) {
+        raft->verified = last;
+    }
+    uint64_t commit =
+        request->commit_index < raft->verified ? request->commit_index : raft->verified;
+    if (commit > raft->commit_index) {
+        commit_to(raft, commit);
+    }
+    raft->ack.due = true;
+    raft->ack.heartbeat = raft->ack.heartbeat || request->entry_count == 0;
+    raft->ack.prev_index = request->prev_index;
+    if (raft->ack.read_round < request->read_round) {
+        raft->ack.read_round = request->read_round;
+    }
+    acknowledge(raft);
+}
+
+void follow_stored(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_FOLLOWER || !raft->ack.due);
+    acknowledge(raft);
+}

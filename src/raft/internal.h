@@ -1,0 +1,191 @@
+/*
+ * The core's state and the functions between its files. Each file answers one question; the
+ * calls go role → election | lead → read, and raft.c sends each event to where it belongs.
+ *
+ * The place of what comes later: a membership replaces the fixed `peers` (member.c), and a
+ * snapshot's index becomes the beginning of the trail (snapshot.c).
+ */
+#ifndef RAFT_INTERNAL_H
+#define RAFT_INTERNAL_H
+
+#include "base/prng.h"
+#include "base/trace.h"
+#include "kvapp/raft.h"
+#include "raft/durable.h"
+#include "raft/progress.h"
+#include "raft/trail.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct peer {
+    uint64_t id;
+    bool granted; /* its vote, or its pre-vote, in the election that is under way */
+    struct progress progress;
+};
+
+/* What a follower owes its leader once the disk has caught up. */
+struct owed_ack {
+    bool due;
+    bool heartbeat; /* answers even when nothing new is durable */
+    uint64_t prev_index;
+    uint64_t read_round;
+    uint64_t match_sent; /* the largest match that was acknowledged in this term */
+};
+
+/* Reads of a leader (thesis 6.4). Tags are 0 where there is none. */
+struct reads {
+    uint64_t tag_last;    /* the newest that was ever asked for */
+    uint64_t tag_waiting; /* the newest that no round covers yet */
+    uint64_t round;       /* the newest round; never reused while the core lives */
+    uint64_t round_tag;   /* the newest read that the round in flight covers */
+    uint64_t round_index; /* the commit index when that round began */
+};
+
+/* The state at the last raft_check. */
+struct shadow {
+    bool valid;
+    enum raft_role role;
+    uint64_t now_ms;
+    uint64_t term;
+    uint64_t voted_for;
+    uint64_t term_leader;
+    uint64_t commit_index;
+    uint64_t commit_term;
+    uint64_t last_index;
+    uint64_t last_term;
+    uint64_t read_round;
+    uint64_t ticket_stored;
+};
+
+struct raft {
+    struct raft_config config;
+    struct prng prng;
+    uint64_t now_ms;
+    struct raft_effects *effects; /* of the step under way, else NULL */
+
+    /* Survives crashes (through tickets). */
+    uint64_t term;
+    uint64_t voted_for;
+    struct trail trail;
+
+    enum raft_role role;
+    uint64_t leader;      /* 0: not known, or not heard for an election timeout */
+    uint64_t term_leader; /* who was ever seen to lead this term; 0: nobody */
+    uint64_t commit_index;
+    struct durable durable;
+
+    /* Everybody but a leader. */
+    uint64_t heard_ms; /* when `leader` was heard last */
+    uint64_t election_due_ms;
+
+    /* Follower. */
+    uint64_t verified; /* equal to the log of this term's leader up to here */
+    struct owed_ack ack;
+    bool grant_owed; /* to voted_for, once the vote is stored */
+
+    /* Candidate. */
+    bool requests_owed; /* the own vote is not stored yet */
+
+    /* Leader. */
+    uint64_t noop_index; /* the first entry of its term */
+    uint64_t heartbeat_due_ms;
+    struct reads reads;
+
+    struct peer peers[RAFT_MEMBERS_MAX]; /* all voters, this server too, in the config's order */
+    size_t peer_count;
+    uint64_t *windows; /* the memory of all peers' windows */
+
+    struct shadow shadow;
+};
+
+/* The story, for whoever watches. */
+#define STORY(raft, ...) TRACE((raft)->config.trace, TRACE_DEBUG, __VA_ARGS__)
+#define NEWS(raft, ...) TRACE((raft)->config.trace, TRACE_INFO, __VA_ARGS__)
+
+/* ---- raft.c: effects ---- */
+
+/* Adds a message to the step's effects: from, to, and the own term are filled in. */
+struct raft_message *effects_message(struct raft *raft, enum raft_message_type type, uint64_t to);
+
+/* Term or vote changed: the step's ticket will cover them. */
+void effects_store_vote(struct raft *raft);
+/* Entries first ... trail.last were appended. */
+void effects_store_entries(struct raft *raft, uint64_t first);
+/* The log and what is known of its durability are cut back; the entries from `from` on go. */
+void effects_truncate(struct raft *raft, uint64_t from);
+
+/* Whether the present term and vote are on the disk. */
+bool term_is_durable(const struct raft *raft);
+/* Whether the oldest unstored ticket is older than disk_stall_ms. */
+bool disk_is_stalled(const struct raft *raft, uint64_t now_ms);
+/* NULL: a stranger. */
+struct peer *peer_find(struct raft *raft, uint64_t id);
+bool peer_is_self(const struct raft *raft, const struct peer *peer);
+void commit_to(struct raft *raft, uint64_t index);
+
+/* ---- message.c: may this message be processed at all? ---- */
+
+/* 0 or KV_ERR_INVALID; changes nothing. */
+int message_check(const struct raft *raft, const struct raft_message *message);
+
+/* ---- role.c: every transition, see the diagram there ---- */
+
+void role_start(struct raft *raft);
+void role_see_term(struct raft *raft, uint64_t term, uint64_t from);
+void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader);
+void role_yield(struct raft *raft, uint64_t candidate);
+void role_lose_leader(struct raft *raft);
+void role_campaign(struct raft *raft);
+void role_win(struct raft *raft);
+void role_lose_quorum(struct raft *raft);
+void role_lose_disk(struct raft *raft);
+
+/* ---- election.c: who shall lead? ---- */
+
+void election_reset_timer(struct raft *raft);
+void election_timer(struct raft *raft);
+void election_begin_pre_vote(struct raft *raft);
+void election_vote_request(struct raft *raft, const struct raft_message *message);
+void election_vote_response(struct raft *raft, const struct raft_message *message);
+/* Tickets were stored: what waited for term and vote may leave. */
+void election_stored(struct raft *raft);
+
+/* ---- lead.c: what does a leader do? ---- */
+
+void lead_begin(struct raft *raft);
+void lead_propose(struct raft *raft, uint64_t count);
+void lead_append_response(struct raft *raft, const struct raft_message *message);
+void lead_stored(struct raft *raft);
+void lead_timer(struct raft *raft);
+/* Whether no quorum answered for an election timeout. */
+bool lead_is_lapsed(const struct raft *raft, uint64_t now_ms);
+uint64_t lead_wake_ms(const struct raft *raft);
+/* An append without entries after everything that was sent: heartbeat, and carrier of rounds. */
+void lead_send_empty(struct raft *raft, struct peer *peer);
+
+/* ---- follow.c: what does a follower do with an append? ---- */
+
+void follow_append(struct raft *raft, const struct raft_message *message);
+/* Tickets were stored: send the acknowledgement that waited for them. */
+void follow_stored(struct raft *raft);
+
+/* ---- read.c: which reads may be served? ---- */
+
+void read_ask(struct raft *raft, uint64_t tag);
+/* Something changed that reads wait for: an answer, or the commit index. */
+void read_advance(struct raft *raft);
+/* Leadership ends: whatever was not released never will be. */
+void read_drop(struct raft *raft);
+
+/* ---- quorum.c: what does a majority agree on? ---- */
+
+/* The largest value that a majority reaches. */
+uint64_t quorum_value(const uint64_t *values, size_t count);
+bool quorum_granted(const struct raft *raft);
+uint64_t quorum_match(const struct raft *raft);
+uint64_t quorum_round(const struct raft *raft);
+uint64_t quorum_heard_ms(const struct raft *raft, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,185 @@
+/*
+ * What is always true of one core? Every invariant in one place: those of a state, and those of a
+ * state against the one before it. What is true only of a whole cluster (one leader in a term,
+ * equal committed logs) is checked where a whole cluster is in sight: in the tests.
+ */
+#include "raft/internal.h"
+
+#include "base/assert.h"
+
+static void check_trail(const struct raft *raft)
+{
+    const struct trail *trail = &raft->trail;
+    CHECK((trail->count == 0) == (trail->last == 0));
+    for (size_t i = 0; i < trail->count; i++) {
+        CHECK(trail->runs[i].term > 0);
+        CHECK(trail->runs[i].first <= trail->last);
+        if (i == 0) {
+            CHECK(trail->runs[i].first == 1);
+        } else {
+            CHECK(trail->runs[i].first > trail->runs[i - 1].first);
+            CHECK(trail->runs[i].term > trail->runs[i - 1].term);
+        }
+    }
+    CHECK(trail_term(trail, trail->last) <= raft->term);
+    CHECK(raft->commit_index <= trail->last);
+}
+
+static void check_durable(const struct raft *raft)
+{
+    const struct durable *durable = &raft->durable;
+    CHECK(durable->index <= raft->trail.last);
+    CHECK(durable->ticket_stored <= durable->ticket_asked);
+    CHECK(durable->ticket_vote <= durable->ticket_asked);
+    uint64_t ticket = durable->ticket_stored;
+    uint64_t index = durable->index;
+    for (size_t i = 0; i < durable->count; i++) {
+        const struct durable_waiting *waiting = durable_waiting(durable, i);
+        CHECK(waiting->ticket > ticket);
+        CHECK(waiting->last_index >= index);
+        ticket = waiting->ticket;
+        index = waiting->last_index;
+    }
+    /* Everything that was asked for is either stored or waited for. */
+    CHECK(ticket == durable->ticket_asked);
+    CHECK(index == raft->trail.last);
+}
+
+static void check_progress(const struct raft *raft, const struct progress *progress)
+{
+    CHECK(progress->match < progress->next);
+    CHECK(progress->match <= raft->trail.last);
+    CHECK(progress->next <= raft->trail.last + 1);
+    CHECK(progress->round <= raft->reads.round);
+    CHECK(progress->heard_ms <= raft->now_ms);
+    CHECK(progress->window_count <= progress->window_capacity);
+    CHECK(progress->state == PROGRESS_STREAM || progress->window_count == 0);
+    uint64_t last = progress->match;
+    for (size_t i = 0; i < progress->window_count; i++) {
+        CHECK(progress_in_flight(progress, i) > last);
+        last = progress_in_flight(progress, i);
+    }
+    CHECK(last < progress->next);
+}
+
+static void check_leader(const struct raft *raft)
+{
+    CHECK(raft->leader == raft->config.id);
+    CHECK(raft->voted_for == raft->config.id);
+    CHECK(term_is_durable(raft));
+    CHECK(raft->noop_index > 0 && raft->noop_index <= raft->trail.last);
+    CHECK(trail_term(&raft->trail, raft->noop_index) == raft->term);
+    CHECK(trail_term(&raft->trail, raft->noop_index - 1) < raft->term);
+    CHECK(trail_term(&raft->trail, raft->trail.last) == raft->term);
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        if (!peer_is_self(raft, &raft->peers[i])) {
+            check_progress(raft, &raft->peers[i].progress);
+        }
+    }
+    /* Committed in this term means stored by a majority. */
+    if (raft->commit_index >= raft->noop_index) {
+        CHECK(raft->commit_index == quorum_match(raft));
+    } else {
+        CHECK(quorum_match(raft) < raft->noop_index);
+    }
+}
+
+static void check_role(const struct raft *raft)
+{
+    CHECK(raft->role != RAFT_LEADER || raft->term_leader == raft->config.id);
+    CHECK(raft->leader == 0 || raft->leader == raft->term_leader);
+    CHECK(!raft->requests_owed || raft->role == RAFT_CANDIDATE);
+    CHECK(!raft->grant_owed || raft->voted_for != 0);
+    CHECK(!raft->grant_owed || raft->voted_for != raft->config.id);
+    switch (raft->role) {
+    case RAFT_FOLLOWER:
+        CHECK(raft->leader != raft->config.id);
+        CHECK(!raft->ack.due || raft->leader != 0);
+        CHECK(raft->verified <= raft->trail.last);
+        CHECK(raft->ack.match_sent <= raft->durable.index);
+        CHECK(raft->ack.match_sent <= raft->verified);
+        break;
+    case RAFT_PRE_CANDIDATE:
+        CHECK(raft->leader == 0);
+        CHECK(!raft->ack.due);
+        break;
+    case RAFT_CANDIDATE:
+        CHECK(raft->leader == 0);
+        CHECK(raft->term_leader == 0);
+        CHECK(raft->voted_for == raft->config.id);
+        CHECK(raft->requests_owed || term_is_durable(raft));
+        break;
+    case RAFT_LEADER:
+        check_leader(raft);
+        break;
+    }
+}
+
+static void check_reads(const struct raft *raft)
+{
+    const struct reads *reads = &raft->reads;
+    if (raft->role != RAFT_LEADER) {
+        CHECK(reads->tag_waiting == 0);
+        CHECK(reads->round_tag == 0);
+        return;
+    }
+    CHECK(reads->tag_waiting <= reads->tag_last);
+    CHECK(reads->tag_waiting == 0 || reads->tag_waiting > reads->round_tag);
+    if (reads->round_tag != 0) {
+        CHECK(reads->round > 0);
+        CHECK(reads->round_index >= raft->noop_index);
+        CHECK(reads->round_index <= raft->commit_index);
+        CHECK(quorum_round(raft) < reads->round);
+    } else {
+        CHECK(reads->tag_waiting == 0 || raft->commit_index < raft->noop_index);
+    }
+}
+
+static void check_against(const struct raft *raft, const struct shadow *before)
+{
+    CHECK(raft->now_ms >= before->now_ms);
+    CHECK(raft->term >= before->term);
+    CHECK(raft->commit_index >= before->commit_index);
+    CHECK(trail_term(&raft->trail, before->commit_index) == before->commit_term);
+    CHECK(raft->reads.round >= before->read_round);
+    CHECK(raft->durable.ticket_stored >= before->ticket_stored);
+    if (raft->term > before->term) {
+        return;
+    }
+    CHECK(before->voted_for == 0 || raft->voted_for == before->voted_for);
+    CHECK(before->term_leader == 0 || raft->term_leader == before->term_leader);
+    if (before->role == RAFT_LEADER) {
+        CHECK(raft->role != RAFT_CANDIDATE);
+        /* A leader only appends (§5.2), and nobody else appends in its term afterwards. */
+        CHECK(raft->trail.last >= before->last_index);
+        CHECK(trail_term(&raft->trail, before->last_index) == before->last_term);
+    } else if (raft->role == RAFT_LEADER) {
+        CHECK(before->role == RAFT_CANDIDATE);
+    }
+}
+
+void raft_check(struct raft *raft)
+{
+    CHECK(raft->effects == NULL);
+    check_trail(raft);
+    check_durable(raft);
+    check_role(raft);
+    check_reads(raft);
+    if (raft->shadow.valid) {
+        check_against(raft, &raft->shadow);
+    }
+    raft->shadow = (struct shadow){
+        .valid = true,
+        .role = raft->role,
+        .now_ms = raft->now_ms,
+        .term = raft->term,
+        .voted_for = raft->voted_for,
+        .term_leader = raft->term_leader,
+        .commit_index = raft->commit_index,
+        .commit_term = trail_term(&raft->trail, raft->commit_index),
+        .last_index = raft->trail.last,
+        .last_term = trail_term(&raft->trail, raft->trail.last),
+        .read_round = raft->reads.round,
+        .ticket_stored = raft->durable.ticket_stored,
+    };
+}

@@ -1,0 +1,136 @@
+/*
+ * May this message be processed? Whatever arrives is input: a message that is not for this
+ * server, is from a stranger, contradicts itself, or claims what no correct member could, is
+ * refused before anything changes. The rest of the core may then assert what follows from Raft.
+ */
+#include "raft/internal.h"
+
+#include "kvapp/err.h"
+
+#include <inttypes.h>
+
+/* An index and the term there: both zero (before the first entry) or neither, and not of the
+ * future. */
+static bool place_is_valid(uint64_t index, uint64_t term, uint64_t term_max)
+{
+    return (index == 0) == (term == 0) && term <= term_max;
+}
+
+static bool runs_are_valid(const struct raft_append_request *request, uint64_t term_max)
+{
+    if (request->run_count > RAFT_RUNS_MAX || request->prev_index > UINT64_MAX / 4 ||
+        request->entry_count > UINT64_MAX / 4) {
+        return false;
+    }
+    uint64_t term = request->prev_term;
+    uint64_t left = request->entry_count;
+    for (size_t i = 0; i < request->run_count; i++) {
+        const struct raft_run *run = &request->runs[i];
+        bool rises = i == 0 ? run->term >= term : run->term > term;
+        if (!rises || run->term == 0 || run->term > term_max || run->count == 0 ||
+            run->count > left) {
+            return false;
+        }
+        term = run->term;
+        left -= run->count;
+    }
+    return left == 0;
+}
+
+/* Does the leader contradict what is known to be in its log: all that is committed, and all that
+ * it has shown to be there? */
+static bool contradicts_log(const struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_request *request = &message->append_request;
+    uint64_t fixed = raft->commit_index;
+    if (message->term == raft->term && raft->verified > fixed) {
+        fixed = raft->verified;
+    }
+    if (request->prev_index <= fixed &&
+        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
+        return true;
+    }
+    if (request->prev_index > raft->trail.last ||
+        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
+        return false;
+    }
+    uint64_t last = request->prev_index + request->entry_count;
+    uint64_t first_new =
+        trail_first_new(&raft->trail, request->prev_index + 1, request->runs, request->run_count);
+    return first_new <= last && first_new <= fixed;
+}
+
+static bool append_request_is_valid(const struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_request *request = &message->append_request;
+    if (!place_is_valid(request->prev_index, request->prev_term, message->term) ||
+        !runs_are_valid(request, message->term)) {
+        return false;
+    }
+    if (message->term < raft->term) {
+        return true;
+    }
+    if (message->term == raft->term &&
+        (raft->role == RAFT_LEADER ||
+         (raft->term_leader != 0 && raft->term_leader != message->from))) {
+        TRACE(raft->config.trace, TRACE_ERROR,
+              "servers %" PRIu64 " and %" PRIu64 " both lead term %" PRIu64, raft->term_leader,
+              message->from, raft->term);
+        return false;
+    }
+    if (contradicts_log(raft, message)) {
+        TRACE(raft->config.trace, TRACE_ERROR,
+              "append of %" PRIu64 " in term %" PRIu64 " after %" PRIu64 ":%" PRIu64
+              " contradicts the committed log, commit %" PRIu64,
+              message->from, message->term, request->prev_index, request->prev_term,
+              raft->commit_index);
+        return false;
+    }
+    return true;
+}
+
+static bool append_response_is_valid(const struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_append_response *response = &message->append_response;
+    if (message->term != raft->term || raft->role != RAFT_LEADER) {
+        return true;
+    }
+    if (response->prev_index > raft->trail.last || response->read_round > raft->reads.round) {
+        return false;
+    }
+    if (response->success) {
+        return response->match_index <= raft->trail.last;
+    }
+    return response->prev_index > 0 &&
+           place_is_valid(response->hint_index, response->hint_term, message->term);
+}
+
+int message_check(const struct raft *raft, const struct raft_message *message)
+{
+    const uint64_t self = raft->config.id;
+    bool known = false;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        known = known || raft->peers[i].id == message->from;
+    }
+    if (!known || message->from == self || message->to != self || message->term == 0) {
+        return KV_ERR_INVALID;
+    }
+    bool valid = false;
+    switch (message->type) {
+    case RAFT_VOTE_REQUEST:
+        /* A candidate's log ends before the term that it campaigns in. */
+        valid = place_is_valid(message->vote_request.last_index, message->vote_request.last_term,
+                               message->term - 1);
+        break;
+    case RAFT_VOTE_RESPONSE:
+        valid = true;
+        break;
+    case RAFT_APPEND_REQUEST:
+        valid = append_request_is_valid(raft, message);
+        break;
+    case RAFT_APPEND_RESPONSE:
+        valid = append_response_is_valid(raft, message);
+        break;
+    }
+    return valid ? 0 : KV_ERR_INVALID;
+}

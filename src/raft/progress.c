@@ -1,0 +1,92 @@
+#include "raft/progress.h"
+
+#include "base/assert.h"
+
+const char *progress_state_name(enum progress_state state)
+{
+    return state == PROGRESS_PROBE ? "probe" : "stream";
+}
+
+void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
+{
+    CHECK(next > 0);
+    progress->state = PROGRESS_PROBE;
+    progress->probe_sent = false;
+    progress->match = 0;
+    progress->next = next;
+    progress->heard_ms = now_ms;
+    progress->round = 0;
+    progress->window_head = 0;
+    progress->window_count = 0;
+}
+
+bool progress_may_send(const struct progress *progress)
+{
+    if (progress->state == PROGRESS_PROBE) {
+        return !progress->probe_sent;
+    }
+    return progress->window_count < progress->window_capacity;
+}
+
+void progress_sent(struct progress *progress, uint64_t last)
+{
+    CHECK(progress_may_send(progress));
+    CHECK(last >= progress->next);
+    if (progress->state == PROGRESS_PROBE) {
+        progress->probe_sent = true;
+        return;
+    }
+    size_t at = (progress->window_head + progress->window_count) % progress->window_capacity;
+    progress->window[at] = last;
+    progress->window_count++;
+    progress->next = last + 1;
+}
+
+uint64_t progress_in_flight(const struct progress *progress, size_t i)
+{
+    CHECK(i < progress->window_count);
+    return progress->window[(progress->window_head + i) % progress->window_capacity];
+}
+
+bool progress_succeeded(struct progress *progress, uint64_t prev, uint64_t match)
+{
+    if (progress->state == PROGRESS_PROBE &&
+        (prev + 1 == progress->next || match + 1 >= progress->next)) {
+        progress->state = PROGRESS_STREAM;
+        progress->probe_sent = false;
+    }
+    if (match <= progress->match) {
+        return false;
+    }
+    progress->match = match;
+    if (progress->next <= match) {
+        progress->next = match + 1;
+    }
+    while (progress->window_count > 0 && progress->window[progress->window_head] <= match) {
+        progress->window_head = (progress->window_head + 1) % progress->window_capacity;
+        progress->window_count--;
+    }
+    return true;
+}
+
+bool progress_refused(const struct progress *progress, uint64_t prev)
+{
+    /* What is known to match cannot be missing, and nothing was asked beyond next - 1: when one
+     * append is lost, all that were behind it in the window are refused, and one answer is
+     * enough. A prober has asked exactly one question. */
+    if (progress->state == PROGRESS_PROBE) {
+        return prev + 1 == progress->next && prev > progress->match;
+    }
+    return prev > progress->match && prev < progress->next;
+}
+
+void progress_probe(struct progress *progress, uint64_t next)
+{
+    CHECK(next > progress->match);
+    CHECK(next <= progress->next);
+    progress->state = PROGRESS_PROBE;
+    progress->probe_sent = false;
+    progress->next = next;
+    progress->window_head = 0;
+    progress->window_count = 0;
+}

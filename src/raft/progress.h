@@ -1,0 +1,65 @@
+/*
+ * How far is a follower? What the leader knows of one follower's log, and which appends are on
+ * their way to it.
+ *
+ *              a probe is answered with success
+ *     PROBE ────────────────────────────────────► STREAM
+ *       ▲ one append at a time, its place            │ up to a window of appends, each sent
+ *       │ not known to match                         │ in the hope that those before arrive
+ *       └────────────────────────────────────────────┘
+ *              a refusal: something was lost, or the follower's log differs
+ *
+ * Invariants: match < next; the window holds the last indexes of the appends in flight, rising,
+ * all above match and below next; in PROBE it is empty. The state SNAPSHOT comes with snapshots.
+ */
+#ifndef RAFT_PROGRESS_H
+#define RAFT_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum progress_state {
+    PROGRESS_PROBE,
+    PROGRESS_STREAM,
+};
+
+struct progress {
+    enum progress_state state;
+    bool probe_sent;   /* PROBE: the append with entries left; only heartbeats go until an answer */
+    uint64_t match;    /* durable on the follower and equal to the own log up to here */
+    uint64_t next;     /* the first entry of the next append */
+    uint64_t heard_ms; /* when the follower answered last in this term */
+    uint64_t round;    /* the newest read round that it answered */
+
+    uint64_t *window; /* a ring; borrowed from the core */
+    size_t window_capacity;
+    size_t window_head;
+    size_t window_count;
+};
+
+/* A new leader knows nothing but hopes that the follower's log ends like its own: `next`. */
+void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms);
+
+/* Whether an append with entries may leave now. */
+bool progress_may_send(const struct progress *progress);
+
+/* An append with entries up to `last` leaves. */
+void progress_sent(struct progress *progress, uint64_t last);
+
+/* The follower's log equals the own up to `prev`, durably up to `match`. True: match rose. */
+bool progress_succeeded(struct progress *progress, uint64_t prev, uint64_t match);
+
+/*
+ * The follower refused an append after `prev`. False: the refusal is stale and changes nothing.
+ * Else it is to be probed from `next`, which the caller sets with progress_probe.
+ */
+bool progress_refused(const struct progress *progress, uint64_t prev);
+void progress_probe(struct progress *progress, uint64_t next);
+
+/* The i-th oldest append in flight; i < window_count. */
+uint64_t progress_in_flight(const struct progress *progress, size_t i);
+
+const char *progress_state_name(enum progress_state state);
+
+#endif

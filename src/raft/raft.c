@@ -1,0 +1,414 @@
+/*
+ * The one door: raft_new, raft_step, and the effects of a step.
+ *
+ *     raft_step:  check the event ──► is the leader still fit? ──► the event ──► timers ──► effects
+ *                  (may refuse,        (role_lose_quorum,           (role, election,
+ *                   changes nothing)    role_lose_disk)              lead, follow, read)
+ *
+ * A step either is refused before it changes anything, or succeeds as a whole: the only memory
+ * that it may need is reserved first. The fitness of a leader is looked at before the event, so
+ * that a process that slept through an election does not take an old answer for a sign of life.
+ */
+#include "raft/internal.h"
+
+#include "base/assert.h"
+#include "kvapp/err.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { WINDOW_APPENDS_MAX = 256 };
+
+/* ---- life ---- */
+
+static bool config_is_valid(const struct raft_config *config)
+{
+    bool member = false;
+    if (config->id == 0 || config->voter_count == 0 || config->voter_count > RAFT_MEMBERS_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < config->voter_count; i++) {
+        if (config->voters[i] == 0) {
+            return false;
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (config->voters[i] == config->voters[j]) {
+                return false;
+            }
+        }
+        member = member || config->voters[i] == config->id;
+    }
+    return member && config->heartbeat_ms > 0 && config->heartbeat_ms < config->election_min_ms &&
+           config->election_min_ms < config->election_max_ms && config->disk_stall_ms > 0 &&
+           config->window_appends > 0 && config->window_appends <= WINDOW_APPENDS_MAX &&
+           config->append_entries_max > 0 && config->uncommitted_max > 0;
+}
+
+static void init_peers(struct raft *raft)
+{
+    size_t capacity = raft->config.window_appends;
+    raft->peer_count = raft->config.voter_count;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        raft->peers[i].id = raft->config.voters[i];
+        raft->peers[i].progress.window = raft->windows + i * capacity;
+        raft->peers[i].progress.window_capacity = capacity;
+        progress_reset(&raft->peers[i].progress, 1, raft->now_ms);
+    }
+}
+
+int raft_new(const struct raft_config *config, const struct raft_restored *restored,
+             uint64_t now_ms, struct raft **ret_raft)
+{
+    if (!config_is_valid(config) || (restored->voted_for != 0 && restored->term == 0)) {
+        return KV_ERR_INVALID;
+    }
+    struct trail trail = {.runs = NULL};
+    int err = trail_init(&trail, restored->runs, restored->run_count);
+    if (err != 0) {
+        return err;
+    }
+    if (trail_term(&trail, trail.last) > restored->term) {
+        trail_done(&trail);
+        return KV_ERR_INVALID;
+    }
+    struct raft *raft = calloc(1, sizeof *raft);
+    uint64_t *windows = calloc(config->voter_count * config->window_appends, sizeof *windows);
+    if (raft == NULL || windows == NULL) {
+        free(raft);
+        free(windows);
+        trail_done(&trail);
+        return KV_ERR_NO_MEMORY;
+    }
+    raft->config = *config;
+    raft->now_ms = now_ms;
+    raft->term = restored->term;
+    raft->voted_for = restored->voted_for;
+    raft->trail = trail;
+    raft->windows = windows;
+    durable_init(&raft->durable, trail.last);
+    prng_init(&raft->prng, config->seed);
+    init_peers(raft);
+    role_start(raft);
+    STORY(raft, "starts in term %" PRIu64 " with the log up to %" PRIu64 ":%" PRIu64, raft->term,
+          raft->trail.last, trail_term(&raft->trail, raft->trail.last));
+    *ret_raft = raft;
+    return 0;
+}
+
+void raft_free(struct raft *raft)
+{
+    if (raft == NULL) {
+        return;
+    }
+    trail_done(&raft->trail);
+    free(raft->windows);
+    free(raft);
+}
+
+/* ---- effects ---- */
+
+/* Only what is read by the driver is set: the array of messages is too large to clear each time. */
+static void effects_begin(struct raft *raft, struct raft_effects *effects)
+{
+    effects->store = (struct raft_store){.flags = 0};
+    effects->message_count = 0;
+    effects->read_tag = 0;
+    effects->read_index = 0;
+    raft->effects = effects;
+}
+
+static uint64_t wake_ms(const struct raft *raft)
+{
+    return raft->role == RAFT_LEADER ? lead_wake_ms(raft) : raft->election_due_ms;
+}
+
+static void effects_end(struct raft *raft)
+{
+    struct raft_effects *effects = raft->effects;
+    struct raft_store *store = &effects->store;
+    if (store->flags != 0) {
+        store->term = raft->term;
+        store->voted_for = raft->voted_for;
+        bool vote = (store->flags & RAFT_STORE_VOTE) != 0;
+        store->ticket = durable_ask(&raft->durable, raft->trail.last, vote, raft->now_ms);
+    }
+    effects->commit_index = raft->commit_index;
+    effects->term = raft->term;
+    effects->leader = raft->leader;
+    effects->role = raft->role;
+    effects->wake_ms = wake_ms(raft);
+    raft->effects = NULL;
+}
+
+struct raft_message *effects_message(struct raft *raft, enum raft_message_type type, uint64_t to)
+{
+    CHECK(to != raft->config.id);
+    CHECK(raft->effects->message_count < RAFT_MESSAGES_MAX);
+    struct raft_message *message = &raft->effects->messages[raft->effects->message_count++];
+    message->type = type;
+    message->from = raft->config.id;
+    message->to = to;
+    message->term = raft->term;
+    return message;
+}
+
+void effects_store_vote(struct raft *raft)
+{
+    raft->effects->store.flags |= RAFT_STORE_VOTE;
+}
+
+void effects_store_entries(struct raft *raft, uint64_t first)
+{
+    struct raft_store *store = &raft->effects->store;
+    CHECK((store->flags & RAFT_STORE_ENTRIES) == 0);
+    CHECK(first <= raft->trail.last);
+    store->flags |= RAFT_STORE_ENTRIES;
+    store->append_first = first;
+    store->append_count = raft->trail.last - first + 1;
+}
+
+void effects_truncate(struct raft *raft, uint64_t from)
+{
+    struct raft_store *store = &raft->effects->store;
+    CHECK((store->flags & (RAFT_STORE_ENTRIES | RAFT_STORE_TRUNCATE)) == 0);
+    CHECK(from > raft->commit_index);
+    store->flags |= RAFT_STORE_TRUNCATE;
+    store->truncate_from = from;
+    trail_truncate(&raft->trail, from);
+    durable_truncate(&raft->durable, from);
+}
+
+/* ---- what several files ask ---- */
+
+bool term_is_durable(const struct raft *raft)
+{
+    /* A change made by the step under way has no ticket yet. */
+    bool changing = raft->effects != NULL && (raft->effects->store.flags & RAFT_STORE_VOTE) != 0;
+    return !changing && raft->durable.ticket_vote <= raft->durable.ticket_stored;
+}
+
+bool disk_is_stalled(const struct raft *raft, uint64_t now_ms)
+{
+    return raft->durable.count > 0 &&
+           now_ms - durable_waiting(&raft->durable, 0)->asked_ms >= raft->config.disk_stall_ms;
+}
+
+struct peer *peer_find(struct raft *raft, uint64_t id)
+{
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        if (raft->peers[i].id == id) {
+            return &raft->peers[i];
+        }
+    }
+    return NULL;
+}
+
+bool peer_is_self(const struct raft *raft, const struct peer *peer)
+{
+    return peer->id == raft->config.id;
+}
+
+void commit_to(struct raft *raft, uint64_t index)
+{
+    CHECK(index > raft->commit_index);
+    CHECK(index <= raft->trail.last);
+    STORY(raft, "commit %" PRIu64 ":%" PRIu64 " in term %" PRIu64, index,
+          trail_term(&raft->trail, index), raft->term);
+    raft->commit_index = index;
+}
+
+/* ---- the step ---- */
+
+static bool leads_at(const struct raft *raft, uint64_t now_ms)
+{
+    return raft->role == RAFT_LEADER && !lead_is_lapsed(raft, now_ms) &&
+           !disk_is_stalled(raft, now_ms);
+}
+
+/* Whether the event may be processed; changes nothing. */
+static int event_check(const struct raft *raft, const struct raft_event *event)
+{
+    switch (event->type) {
+    case RAFT_RECEIVED:
+        return message_check(raft, event->message);
+    case RAFT_PROPOSED:
+        if (!leads_at(raft, event->now_ms)) {
+            return KV_ERR_NOT_LEADER;
+        }
+        if (event->propose_count == 0) {
+            return KV_ERR_INVALID;
+        }
+        return event->propose_count <= raft_room(raft) ? 0 : KV_ERR_BUSY;
+    case RAFT_READ_ASKED:
+        return leads_at(raft, event->now_ms) ? 0 : KV_ERR_NOT_LEADER;
+    case RAFT_TICKED:
+    case RAFT_STORED:
+        return 0;
+    }
+    return KV_ERR_INVALID;
+}
+
+static void lead_while_fit(struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER) {
+        return;
+    }
+    if (lead_is_lapsed(raft, raft->now_ms)) {
+        role_lose_quorum(raft);
+    } else if (disk_is_stalled(raft, raft->now_ms)) {
+        role_lose_disk(raft);
+    }
+}
+
+static void receive(struct raft *raft, const struct raft_message *message)
+{
+    switch (message->type) {
+    case RAFT_VOTE_REQUEST:
+        election_vote_request(raft, message);
+        break;
+    case RAFT_VOTE_RESPONSE:
+        election_vote_response(raft, message);
+        break;
+    case RAFT_APPEND_REQUEST:
+        follow_append(raft, message);
+        break;
+    case RAFT_APPEND_RESPONSE:
+        lead_append_response(raft, message);
+        break;
+    }
+}
+
+static void stored(struct raft *raft, uint64_t ticket)
+{
+    durable_stored(&raft->durable, ticket);
+    if (raft->role == RAFT_LEADER) {
+        lead_stored(raft);
+        return;
+    }
+    follow_stored(raft);
+    election_stored(raft);
+}
+
+static void dispatch(struct raft *raft, const struct raft_event *event)
+{
+    switch (event->type) {
+    case RAFT_TICKED:
+        break;
+    case RAFT_RECEIVED:
+        receive(raft, event->message);
+        break;
+    case RAFT_PROPOSED:
+        lead_propose(raft, event->propose_count);
+        break;
+    case RAFT_READ_ASKED:
+        read_ask(raft, event->read_tag);
+        break;
+    case RAFT_STORED:
+        stored(raft, event->ticket);
+        break;
+    }
+}
+
+int raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *ret_effects)
+{
+    CHECK(event->now_ms >= raft->now_ms);
+    int err = event_check(raft, event);
+    if (err != 0) {
+        return err;
+    }
+    /* One append brings at most RAFT_RUNS_MAX new terms; a no-op brings one. */
+    err = trail_reserve(&raft->trail, RAFT_RUNS_MAX + 1);
+    if (err != 0) {
+        return err;
+    }
+    enum raft_role role = raft->role;
+    uint64_t term = raft->term;
+    uint64_t leader = raft->leader;
+    raft->now_ms = event->now_ms;
+    effects_begin(raft, ret_effects);
+    lead_while_fit(raft);
+    dispatch(raft, event);
+    if (raft->role == RAFT_LEADER) {
+        lead_timer(raft);
+    } else {
+        election_timer(raft);
+    }
+    effects_end(raft);
+    ret_effects->role_changed = role != raft->role || term != raft->term || leader != raft->leader;
+#ifndef NDEBUG
+    raft_check(raft);
+#endif
+    return 0;
+}
+
+/* ---- looking in ---- */
+
+enum raft_role raft_role(const struct raft *raft)
+{
+    return raft->role;
+}
+
+uint64_t raft_id(const struct raft *raft)
+{
+    return raft->config.id;
+}
+
+uint64_t raft_term(const struct raft *raft)
+{
+    return raft->term;
+}
+
+uint64_t raft_voted_for(const struct raft *raft)
+{
+    return raft->voted_for;
+}
+
+uint64_t raft_leader(const struct raft *raft)
+{
+    return raft->leader;
+}
+
+uint64_t raft_commit_index(const struct raft *raft)
+{
+    return raft->commit_index;
+}
+
+uint64_t raft_last_index(const struct raft *raft)
+{
+    return raft->trail.last;
+}
+
+uint64_t raft_durable_index(const struct raft *raft)
+{
+    return raft->durable.index;
+}
+
+uint64_t raft_term_at(const struct raft *raft, uint64_t index)
+{
+    return trail_term(&raft->trail, index);
+}
+
+uint64_t raft_match_index(const struct raft *raft, uint64_t id)
+{
+    if (raft->role != RAFT_LEADER) {
+        return 0;
+    }
+    if (id == raft->config.id) {
+        return raft->durable.index;
+    }
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        if (raft->peers[i].id == id) {
+            return raft->peers[i].progress.match;
+        }
+    }
+    return 0;
+}
+
+uint64_t raft_room(const struct raft *raft)
+{
+    uint64_t in_flight = raft->trail.last - raft->commit_index;
+    if (raft->role != RAFT_LEADER || in_flight >= raft->config.uncommitted_max) {
+        return 0;
+    }
+    return raft->config.uncommitted_max - in_flight;
+}

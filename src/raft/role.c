@@ -1,0 +1,182 @@
+/*
+ * How does a server come to its role? Every transition, and nothing else changes role or term.
+ *
+ *                           (start)
+ *                              │ role_start
+ *     role_see_term,           ▼       role_lose_leader
+ *     role_yield,          follower ───────────────────► pre-candidate ◄─┐ role_lose_leader:
+ *     role_hear_leader:    ▲   ▲   ▲                       │   │     │   │ nobody won
+ *     from every role ─────┘   │   └───────────────────────┘   │     │   │
+ *                              │        role_see_term,         │     └───┤
+ *       role_lose_quorum,      │        role_hear_leader       │         │
+ *       role_lose_disk         │                 role_campaign ▼         │
+ *                           leader ◄─────────────────────── candidate ───┘
+ *                                         role_win
+ *
+ * The term rises in two places: when a higher one is seen (§5.1), and when a candidate begins its
+ * own. The vote is cleared only there, so a server votes once in each term.
+ */
+#include "raft/internal.h"
+
+#include "base/assert.h"
+
+#include <inttypes.h>
+
+const char *raft_role_name(enum raft_role role)
+{
+    switch (role) {
+    case RAFT_FOLLOWER:
+        return "follower";
+    case RAFT_PRE_CANDIDATE:
+        return "pre-candidate";
+    case RAFT_CANDIDATE:
+        return "candidate";
+    case RAFT_LEADER:
+        return "leader";
+    }
+    return "unknown";
+}
+
+static void begin_term(struct raft *raft, uint64_t term, uint64_t vote)
+{
+    CHECK(term > raft->term);
+    raft->term = term;
+    raft->voted_for = vote;
+    raft->leader = 0;
+    raft->term_leader = 0;
+    raft->verified = 0;
+    raft->ack = (struct owed_ack){.due = false};
+    raft->grant_owed = false;
+    effects_store_vote(raft);
+}
+
+static void enter(struct raft *raft, enum raft_role role)
+{
+    if (raft->role == RAFT_LEADER) {
+        read_drop(raft);
+    }
+    raft->role = role;
+    raft->requests_owed = false;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        raft->peers[i].granted = false;
+    }
+}
+
+void role_start(struct raft *raft)
+{
+    raft->role = RAFT_FOLLOWER;
+    election_reset_timer(raft);
+}
+
+void role_see_term(struct raft *raft, uint64_t term, uint64_t from)
+{
+    NEWS(raft, "%s -> follower: server %" PRIu64 " is in term %" PRIu64 ", own term was %" PRIu64,
+         raft_role_name(raft->role), from, term, raft->term);
+    bool led = raft->role == RAFT_LEADER;
+    enter(raft, RAFT_FOLLOWER);
+    begin_term(raft, term, 0);
+    /* A follower's timer goes on: a higher term is no reason to wait longer for a leader. */
+    if (led) {
+        election_reset_timer(raft);
+    }
+}
+
+void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader)
+{
+    CHECK(term >= raft->term);
+    CHECK(term > raft->term || raft->role != RAFT_LEADER);
+    if (term > raft->term || raft->role != RAFT_FOLLOWER || raft->leader != leader) {
+        NEWS(raft, "%s -> follower: server %" PRIu64 " leads term %" PRIu64,
+             raft_role_name(raft->role), leader, term);
+        enter(raft, RAFT_FOLLOWER);
+    }
+    if (term > raft->term) {
+        begin_term(raft, term, 0);
+    }
+    CHECK(raft->term_leader == 0 || raft->term_leader == leader);
+    raft->leader = leader;
+    raft->term_leader = leader;
+    raft->heard_ms = raft->now_ms;
+    election_reset_timer(raft);
+}
+
+void role_yield(struct raft *raft, uint64_t candidate)
+{
+    CHECK(raft->role == RAFT_FOLLOWER || raft->role == RAFT_PRE_CANDIDATE);
+    if (raft->role == RAFT_PRE_CANDIDATE) {
+        NEWS(raft, "pre-candidate -> follower: server %" PRIu64 " campaigns in term %" PRIu64,
+             candidate, raft->term);
+        enter(raft, RAFT_FOLLOWER);
+    }
+    election_reset_timer(raft);
+}
+
+void role_lose_leader(struct raft *raft)
+{
+    CHECK(raft->role != RAFT_LEADER);
+    if (raft->role != RAFT_FOLLOWER) {
+        NEWS(raft, "%s -> pre-candidate: no majority answered in term %" PRIu64,
+             raft_role_name(raft->role), raft->term);
+    } else if (raft->leader != 0) {
+        NEWS(raft,
+             "follower -> pre-candidate: leader %" PRIu64 " not heard for %" PRIu64
+             " ms in term %" PRIu64,
+             raft->leader, raft->now_ms - raft->heard_ms, raft->term);
+    } else {
+        NEWS(raft, "follower -> pre-candidate: no leader known in term %" PRIu64, raft->term);
+    }
+    enter(raft, RAFT_PRE_CANDIDATE);
+    raft->leader = 0;
+    raft->ack.due = false;
+    raft->ack.heartbeat = false;
+    election_reset_timer(raft);
+    election_begin_pre_vote(raft);
+}
+
+void role_campaign(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_PRE_CANDIDATE);
+    NEWS(raft,
+         "pre-candidate -> candidate: campaigns in term %" PRIu64 " with the log up to %" PRIu64
+         ":%" PRIu64,
+         raft->term + 1, raft->trail.last, trail_term(&raft->trail, raft->trail.last));
+    enter(raft, RAFT_CANDIDATE);
+    begin_term(raft, raft->term + 1, raft->config.id);
+    raft->requests_owed = true;
+    election_reset_timer(raft);
+}
+
+void role_win(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_CANDIDATE);
+    CHECK(raft->voted_for == raft->config.id);
+    NEWS(raft, "candidate -> leader: elected in term %" PRIu64, raft->term);
+    enter(raft, RAFT_LEADER);
+    raft->leader = raft->config.id;
+    raft->term_leader = raft->config.id;
+    lead_begin(raft);
+}
+
+static void resign(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    enter(raft, RAFT_FOLLOWER);
+    raft->leader = 0;
+    election_reset_timer(raft);
+}
+
+void role_lose_quorum(struct raft *raft)
+{
+    NEWS(raft, "leader -> follower: no majority answered for %" PRIu64 " ms in term %" PRIu64,
+         raft->now_ms - quorum_heard_ms(raft, raft->now_ms), raft->term);
+    resign(raft);
+}
+
+void role_lose_disk(struct raft *raft)
+{
+    const struct durable_waiting *oldest = durable_waiting(&raft->durable, 0);
+    NEWS(raft,
+         "leader -> follower: ticket %" PRIu64 " not stored for %" PRIu64 " ms in term %" PRIu64,
+         oldest->ticket, raft->now_ms - oldest->asked_ms, raft->term);
+    resign(raft);
+}
