@@ -108,12 +108,13 @@ int command_check(const struct command *command);
  *     status i32 │ flags u8 (1: more) │ zero u8 ×3 │ revision u64 │ count u64 │ size u32, data
  *
  * GET: data = value, revision = modify revision; status NOT_FOUND otherwise.
- * PUT: revision = this write's. DELETE: likewise, count 1; or NOT_FOUND.
+ * PUT: revision = this write's. DELETE: likewise, count 1; or NOT_FOUND, count 0.
  * CONDITION: revision = the key's present modify revision, 0: not there.
  * LIST: count keys in data, each u32 size + bytes; `more` when keys of the range are left.
  * SCAN: count items in data, each key (u32 size + bytes), value (likewise), modify revision u64.
  * LIST, SCAN, GET of nothing: revision = the applied index the answer was taken at.
- * DELETE_RANGE: count = keys deleted. OPEN_SESSION: revision = session id.
+ * DELETE_RANGE: revision = this write's, count = keys deleted. OPEN_SESSION: revision = session id.
+ * Any other status: everything else is 0.
  */
 struct reply {
     int status; /* 0 or KV_ERR_* */
