@@ -12,6 +12,7 @@ for each port keeps tests that run at the same time apart.
 
 import ctypes
 import fcntl
+import json
 import os
 import random
 import re
@@ -40,6 +41,13 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def die_with_parent():
     """Runs in the child: no server outlives a test that was killed."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def environment_of(**more):
+    """The environment for the binary: without options that whoever runs the tests may have set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KVAPP_")}
+    kept.update(more)
+    return kept
 
 
 def uring_is_allowed():
@@ -112,7 +120,8 @@ class Server:
         command = [self.binary, "server"] + self.arguments + list(more)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+                                            stderr=subprocess.STDOUT, env=environment_of(),
+                                            preexec_fn=die_with_parent)
         self.expected_end = False
         self.paused = False
 
@@ -304,13 +313,21 @@ class Environment:
             stdin = stdin.encode()
         done = subprocess.run([self.binary] + list(words), input=stdin, capture_output=True,
                               timeout=timeout, check=False,
-                              env=dict(os.environ, **(environment or {})))
+                              env=environment_of(**(environment or {})))
         if REPORTS.search(done.stderr.decode("utf-8", "replace")):
             raise AssertionError("a report of the client:\n" + done.stderr.decode())
         return done
 
     def client(self, cluster, *words, stdin=b"", timeout=20.0):
         return self.run("client", "--cluster", cluster.text, *words, stdin=stdin, timeout=timeout)
+
+    def json(self, cluster, *words):
+        """The one JSON object that the client prints for these words."""
+        done = self.client(cluster, "--json", *words)
+        lines = done.stdout.decode().splitlines()
+        if len(lines) != 1:
+            raise AssertionError("not one line of JSON: %r %r" % (done.stdout, done.stderr))
+        return json.loads(lines[0])
 
     def writers(self, cluster, count=4, prefix="w", pause=0.0):
         load = Writers(cluster, count, prefix, pause)
