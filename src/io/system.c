@@ -173,7 +173,7 @@ static int turn_on(int fd, int level, int option)
 
 static int socket_of_family(const struct io_address *address)
 {
-    int fd = socket(address_family(address), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(address_family(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 

@@ -21,7 +21,10 @@ int system_resolve(struct io *io, const char *host_port, struct io_address *ret_
 /* "host:port", with brackets around an IPv6 host. */
 void address_text(const struct io_address *address, char ret_text[ADDRESS_SIZE_MAX]);
 
-/* The descriptors below are non-blocking and closed on exec. */
+/*
+ * The sockets below are closed on exec. They are blocking: io_uring waits for them by itself, and
+ * libuv makes those that it is given non-blocking.
+ */
 
 /* A TCP socket of the address's family, not connected, TCP_NODELAY. */
 int socket_new(const struct io_address *address);
