@@ -393,7 +393,7 @@ class Environment:
 # ---- load ----
 
 class Writers:
-    """Threads that put keys of their own, one after the other, and remember what was acknowledged."""
+    """Threads that put keys of their own, in turn, and remember what was acknowledged."""
 
     def __init__(self, cluster, count, prefix, pause):
         self.cluster, self.prefix, self.pause = cluster, prefix, pause

@@ -279,7 +279,7 @@ def lines_are_clean(tree):
         if path == "LICENSE":
             continue
         prose = path.endswith(".md")
-        recorded = path.endswith(".txt")
+        recorded = path.endswith((".txt", "meson.build"))
         if text and not text.endswith("\n"):
             wrong.append("%s: no newline at the end" % path)
         for number, line in enumerate(text.split("\n"), 1):
