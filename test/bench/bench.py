@@ -1,0 +1,150 @@
+"""
+How fast three servers on this machine are, with `kvapp bench`; with --peers next to a three-member
+etcd on the same machine in the same run. Rounds of the systems alternate, since a machine drifts
+over minutes by more than most differences; told are medians, the range, and the median of the
+ratios within each round. The last thing printed is a Markdown table.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import cluster as library  # pylint: disable=wrong-import-position
+import etcd  # pylint: disable=wrong-import-position
+
+KINDS = ("put", "get")
+
+
+class Result:
+    """One measurement: ops/s, p50 and p99 in ms, and what the log did, where it is known."""
+
+    def __init__(self, rate, p50, p99, syncs=None, entries=None):
+        self.rate, self.p50, self.p99, self.syncs, self.entries = rate, p50, p99, syncs, entries
+
+
+def measure_kvapp(options, cluster, kind):
+    done = subprocess.run(
+        [options.kvapp, "bench", "--cluster", cluster.text, "--clients", str(options.clients),
+         "--requests", str(options.requests), "--value-size", str(options.value_size),
+         "--pipeline", str(options.pipeline), "--json", kind],
+        capture_output=True, check=False, timeout=600, env=library.environment_of())
+    if done.returncode != 0:
+        sys.exit("kvapp bench failed: %s" % (done.stderr + done.stdout).decode())
+    report = json.loads(done.stdout)
+    if report["errors"] != 0:
+        sys.exit("kvapp bench counted errors: %s" % report)
+    return Result(report["ops_per_second"], report["p50_us"] / 1000, report["p99_us"] / 1000,
+                  report.get("log_syncs_per_second"), report.get("log_entries_per_sync"))
+
+
+def measure_etcd(options, peer, kind):
+    return Result(*peer.load(kind, options.clients, options.peer_requests, options.value_size))
+
+
+def show(system, kind, result):
+    log = ""
+    if kind == "put" and result.syncs:
+        log = "   %6.0f fsyncs/s of the leader, %.1f entries each" % (result.syncs, result.entries)
+    print("  %-6s %-4s %8.0f ops/s   p50 %6.2f ms   p99 %6.2f ms%s" % (
+        system, kind, result.rate, result.p50, result.p99, log), flush=True)
+
+
+def median(values):
+    return statistics.median(values) if values else 0
+
+
+def table(options, found):
+    """The Markdown table; found[system][kind] is a list of results, one for each round."""
+    lines = ["| system | operation | ops/s, median (range) | p50 ms | p99 ms "
+             "| fsyncs/s of the leader | entries an fsync |",
+             "|---|---|---|---|---|---|---|"]
+    for system, kinds in found.items():
+        for kind in KINDS:
+            results = kinds[kind]
+            rates = [result.rate for result in results]
+            syncs = [result.syncs for result in results if result.syncs]
+            entries = [result.entries for result in results if result.entries]
+            written = kind == "put" and syncs
+            lines.append("| %s | %s | %s (%s–%s) | %.2f | %.2f | %s | %s |" % (
+                system, kind, "{:,.0f}".format(median(rates)), "{:,.0f}".format(min(rates)),
+                "{:,.0f}".format(max(rates)), median([result.p50 for result in results]),
+                median([result.p99 for result in results]),
+                "{:,.0f}".format(median(syncs)) if written else "",
+                "%.1f" % median(entries) if written else ""))
+    text = "\n".join(lines)
+    if options.peers:
+        for kind in KINDS:
+            ratios = [ours.rate / theirs.rate for ours, theirs in
+                      zip(found["kvapp"][kind], found["etcd"][kind])]
+            text += "\n\n%s: %.1f times etcd (median of the rounds' ratios, %.1f–%.1f)." % (
+                kind, median(ratios), min(ratios), max(ratios))
+    return text
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--kvapp", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--peers", action="store_true", help="next to a three-member etcd")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=100000, help="of kvapp, in a round")
+    parser.add_argument("--peer-requests", type=int, default=15000, help="of etcd, in a round")
+    parser.add_argument("--value-size", type=int, default=100)
+    parser.add_argument("--pipeline", type=int, default=1, help="of kvapp's clients")
+    parser.add_argument("--io", default="auto", choices=["auto", "uring", "portable"])
+    return parser.parse_args()
+
+
+def run(options, folder, ports):
+    cluster = library.Cluster(options.kvapp, folder, ports, arguments=["--io", options.io])
+    systems = {"kvapp": lambda kind: measure_kvapp(options, cluster, kind)}
+    peer = None
+    try:
+        cluster.start()
+        if options.peers:
+            peer = etcd.Etcd(folder, ports)
+            peer.start()
+            systems["etcd"] = lambda kind: measure_etcd(options, peer, kind)
+        found = {system: {kind: [] for kind in KINDS} for system in systems}
+        for number in range(1, options.rounds + 1):
+            print("round %d of %d" % (number, options.rounds), flush=True)
+            for kind in KINDS:
+                for system, measure in systems.items():
+                    result = measure(kind)
+                    found[system][kind].append(result)
+                    show(system, kind, result)
+        backend = cluster.servers[0].status().io_backend
+        cluster.wait_equal()
+    finally:
+        cluster.stop()
+        if peer is not None:
+            peer.stop()
+    print("\nThree servers on one machine of %d cores, %s; %d clients, %d in flight each, "
+          "values of %d bytes, %d rounds.\n" % (
+              os.cpu_count(), backend, options.clients, options.pipeline, options.value_size,
+              options.rounds))
+    print(table(options, found))
+
+
+def main():
+    options = parse()
+    options.kvapp = os.path.abspath(options.kvapp)
+    # The system's temporary directory may live in memory, where a sync costs nothing.
+    folder = os.path.abspath(tempfile.mkdtemp(prefix="build-bench-", dir="."))
+    ports = library.Ports()
+    try:
+        run(options, folder, ports)
+    finally:
+        ports.give_back()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
