@@ -11,8 +11,8 @@
  * Results are >= 0, or a negative errno: the one place where kvapp keeps the system's own numbers,
  * because the sentence to the user must say what the system said (io_error_sentence).
  *
- * One thread drives an io; several ios may live in one process, each with its own thread or
- * driven in turn by one.
+ * One thread drives an io, from its first io_run to io_free; several ios may live in one process,
+ * each with its own thread or driven in turn by one.
  */
 #ifndef IO_IO_H
 #define IO_IO_H

@@ -3,8 +3,8 @@
  * everything started since the last one and waits.
  *
  * Invariants:
- * - The thread that makes the io is the one that runs it: the ring has a single issuer, and the
- *   kernel does its deferred work only when that thread enters it.
+ * - The ring has a single issuer, the thread of the first io_run: it is made disabled, and enabled
+ *   there. The kernel does its deferred work only when that thread enters it.
  * - A turn handles the completions that were there when its wait ended, no more, so it ends.
  * - A buffer of the ring is lent for the length of one callback and then given back, so at the end
  *   of a turn the kernel has all of them.
@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     SUBMISSIONS = 512,
@@ -35,7 +37,7 @@ enum {
 static bool submit_one(struct uring *uring, struct uring_request *request)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
-    if (sqe == NULL) {
+    if (sqe == NULL && uring->enabled) {
         (void)io_uring_submit(&uring->ring);
         sqe = io_uring_get_sqe(&uring->ring);
     }
@@ -103,11 +105,30 @@ static int enter(struct uring *uring, uint64_t until_us)
     return result >= 0 || nothing ? 0 : result;
 }
 
+/* Makes the calling thread the one that drives the ring. */
+static int enable(struct uring *uring)
+{
+    /* liburing 2.3 declares io_uring_enable_rings and does not export it. */
+    if (syscall(SYS_io_uring_register, uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+                0) != 0) {
+        return -errno;
+    }
+    uring->enabled = true;
+    /* Only a bound on threads; where it cannot be set, the kernel's own bound holds. */
+    unsigned workers[2] = {WORKERS_MAX, WORKERS_MAX};
+    (void)io_uring_register_iowq_max_workers(&uring->ring, workers);
+    return 0;
+}
+
 static int uring_run(struct io *io, uint64_t until_us)
 {
     struct uring *uring = uring_of(io);
+    if (!uring->enabled && enable(uring) != 0) {
+        return KV_ERR_IO;
+    }
     submit_waiting(uring);
-    if (enter(uring, until_us) != 0) {
+    /* With requests still waiting for room it must come back soon to submit them. */
+    if (enter(uring, list_empty(&uring->waiting) ? until_us : 0) != 0) {
         return KV_ERR_IO;
     }
     io->now_us = system_now_us();
@@ -209,7 +230,7 @@ static int probe(struct uring *uring, const char **ret_failed)
 
 static int ring_init(struct uring *uring)
 {
-    const unsigned always = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    const unsigned always = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
     const unsigned wishes[] = {
         IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
         IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
@@ -262,6 +283,7 @@ static void uring_free(struct io *io)
     }
     CHECK(uring->in_flight == 0);
     io_base_done(io);
+    uring_file_release(uring);
     uring_release(uring);
 }
 
@@ -307,11 +329,9 @@ int uring_new(char *reason, size_t reason_size, struct io **ret_io)
         uring_release(uring);
         return KV_ERR_IO;
     }
-    /* Only a bound on threads; where it cannot be set, the kernel's own bound holds. */
-    unsigned workers[2] = {WORKERS_MAX, WORKERS_MAX};
-    (void)io_uring_register_iowq_max_workers(&uring->ring, workers);
     system_ignore_broken_pipe();
     list_init(&uring->waiting);
+    list_init(&uring->idle_files);
     io_base_init(&uring->io, &uring_calls, system_now_us());
     *ret_io = &uring->io;
     return 0;

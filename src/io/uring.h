@@ -17,8 +17,10 @@ enum {
 struct uring {
     struct io io;
     struct io_uring ring;
-    struct list waiting; /* of uring_request.node: the submission queue was full */
-    size_t in_flight;    /* requests that have not had their last completion */
+    struct list waiting;    /* of uring_request.node: the submission queue was full */
+    size_t in_flight;       /* requests that have not had their last completion */
+    bool enabled;           /* the first io_run has made its thread the ring's */
+    struct list idle_files; /* records of file operations, for the next ones */
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
 };
@@ -53,6 +55,7 @@ int uring_signal_start(struct io *io, struct io_signal *signal);
 void uring_signal_stop(struct io *io, struct io_signal *signal);
 
 /* uring_file.c */
+void uring_file_release(struct uring *uring);
 void uring_file_start(struct io *io, struct io_file_op *op, const struct io_file_request *request);
 
 /* uring_listen.c */

@@ -22,6 +22,7 @@
 enum { ONCE_SIZE_MAX = 1 << 30 };
 
 struct uring_file {
+    struct list node; /* in uring.idle_files */
     struct uring *uring;
     struct io_file_op *op;
     struct file_task task;
@@ -37,7 +38,7 @@ static void finish(struct uring_file *own, int64_t result)
     struct io_file_op *op = own->op;
     own->task.result = result;
     (void)file_task_finish(&own->task, op);
-    free(own);
+    list_push(&own->uring->idle_files, &own->node);
     op->backend = NULL;
     op->done(op, result);
 }
@@ -163,6 +164,24 @@ static void on_ready(struct io_ready *ready)
 
 /* ---- starting ---- */
 
+static struct uring_file *record_new(struct uring *uring)
+{
+    struct list *idle = list_pop(&uring->idle_files);
+    struct uring_file *own =
+        idle == NULL ? memory_new(1, sizeof *own) : CONTAINER_OF(idle, struct uring_file, node);
+    *own = (struct uring_file){.uring = uring};
+    list_init(&own->node);
+    return own;
+}
+
+void uring_file_release(struct uring *uring)
+{
+    for (struct list *node = list_pop(&uring->idle_files); node != NULL;
+         node = list_pop(&uring->idle_files)) {
+        free(CONTAINER_OF(node, struct uring_file, node));
+    }
+}
+
 /* What needs no request: 0 bytes to move, and the plain system calls. */
 static bool finished_at_once(struct uring_file *own)
 {
@@ -183,8 +202,7 @@ static bool finished_at_once(struct uring_file *own)
 
 void uring_file_start(struct io *io, struct io_file_op *op, const struct io_file_request *request)
 {
-    struct uring_file *own = memory_new(1, sizeof *own);
-    own->uring = uring_of(io);
+    struct uring_file *own = record_new(uring_of(io));
     own->op = op;
     own->request = (struct uring_request){.prepare = prepare, .complete = on_request};
     file_task_init(&own->task, request);
