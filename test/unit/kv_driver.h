@@ -1,0 +1,64 @@
+/* What the tests of the state machine share: entries with rising indexes, and replies by value. */
+#ifndef TEST_KV_DRIVER_H
+#define TEST_KV_DRIVER_H
+
+#include "kv/kv.h"
+
+#include <stdlib.h>
+
+struct driver {
+    struct kv *kv;
+    uint64_t time_ms;
+    struct buf bytes;
+};
+
+static inline struct driver driver_new(size_t sessions_max, size_t replies_max)
+{
+    struct kv_options options = {.sessions_max = sessions_max, .replies_max = replies_max};
+    return (struct driver){.kv = kv_new(&options), .time_ms = 1000};
+}
+
+/* Checks the whole state before it goes. */
+static inline void driver_done(struct driver *driver)
+{
+    kv_check(driver->kv);
+    kv_free(driver->kv);
+    buf_done(&driver->bytes);
+}
+
+/* Applies raw bytes as the next entry. */
+static inline struct reply apply_bytes(struct driver *driver, struct slice bytes)
+{
+    struct reply reply;
+    kv_apply(driver->kv, kv_applied_index(driver->kv) + 1, driver->time_ms, bytes, &reply);
+    return reply;
+}
+
+/* Applies a command as the next entry. */
+static inline struct reply apply(struct driver *driver, struct command command)
+{
+    buf_clear(&driver->bytes);
+    command_encode(&command, &driver->bytes);
+    return apply_bytes(driver, buf_slice(&driver->bytes));
+}
+
+static inline struct reply query(struct driver *driver, struct command command)
+{
+    struct reply reply;
+    kv_query(driver->kv, &command, &reply);
+    return reply;
+}
+
+static inline struct reply put(struct driver *driver, const char *key, const char *value)
+{
+    return apply(driver, (struct command){.operation = OPERATION_PUT,
+                                          .key = slice_of_string(key),
+                                          .value = slice_of_string(value)});
+}
+
+static inline struct reply get(struct driver *driver, const char *key)
+{
+    return query(driver, (struct command){.operation = OPERATION_GET, .key = slice_of_string(key)});
+}
+
+#endif
