@@ -192,14 +192,14 @@ struct raft_config {
 
 /* What recovery found on the disk. All zeros: a new server. */
 struct raft_restored {
-    uint64_t term; /* at least the term of the last entry */
+    uint64_t term; /* below the last entry's when the crash came between the two: that one counts */
     uint64_t voted_for;
     const struct raft_run *runs; /* the terms of entries 1 ... last, borrowed for the call */
     size_t run_count;
 };
 
 /*
- * Makes a core, a follower at restored->term, as of now_ms. All memory is taken here, except that
+ * Makes a core, a follower at the restored term, as of now_ms. All memory is taken here, except that
  * the table of terms grows when a new term begins. Returns 0, KV_ERR_INVALID or KV_ERR_NO_MEMORY.
  */
 int raft_new(const struct raft_config *config, const struct raft_restored *restored,

@@ -69,6 +69,7 @@ struct raft {
     uint64_t term;
     uint64_t voted_for;
     struct trail trail;
+    bool term_unstored; /* the term was taken from the log at the start; the first step stores it */
 
     enum raft_role role;
     uint64_t leader;      /* 0: not known, or not heard for an election timeout */

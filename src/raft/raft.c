@@ -67,10 +67,6 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
     if (err != 0) {
         return err;
     }
-    if (trail_term(&trail, trail.last) > restored->term) {
-        trail_done(&trail);
-        return KV_ERR_INVALID;
-    }
     struct raft *raft = calloc(1, sizeof *raft);
     uint64_t *windows = calloc(config->voter_count * config->window_appends, sizeof *windows);
     if (raft == NULL || windows == NULL) {
@@ -84,6 +80,14 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
     raft->term = restored->term;
     raft->voted_for = restored->voted_for;
     raft->trail = trail;
+    uint64_t last_term = trail_term(&trail, trail.last);
+    if (last_term > raft->term) {
+        /* The crash came after the entries and before their term. Nothing was promised in that
+         * term: every promise waits for the ticket, which covers both. */
+        raft->term = last_term;
+        raft->voted_for = 0;
+        raft->term_unstored = true;
+    }
     raft->windows = windows;
     durable_init(&raft->durable, trail.last);
     prng_init(&raft->prng, config->seed);
@@ -115,6 +119,10 @@ static void effects_begin(struct raft *raft, struct raft_effects *effects)
     effects->read_tag = 0;
     effects->read_index = 0;
     raft->effects = effects;
+    if (raft->term_unstored) {
+        raft->term_unstored = false;
+        effects_store_vote(raft);
+    }
 }
 
 static uint64_t wake_ms(const struct raft *raft)
@@ -184,7 +192,8 @@ bool term_is_durable(const struct raft *raft)
 {
     /* A change made by the step under way has no ticket yet. */
     bool changing = raft->effects != NULL && (raft->effects->store.flags & RAFT_STORE_VOTE) != 0;
-    return !changing && raft->durable.ticket_vote <= raft->durable.ticket_stored;
+    return !changing && !raft->term_unstored &&
+           raft->durable.ticket_vote <= raft->durable.ticket_stored;
 }
 
 bool disk_is_stalled(const struct raft *raft, uint64_t now_ms)

@@ -1,0 +1,534 @@
+#include "cluster.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- logs ---- */
+
+static void log_put(struct entry_log *log, struct entry entry)
+{
+    if (log->last == log->capacity) {
+        log->capacity = log->capacity == 0 ? 64 : log->capacity * 2;
+        log->at = memory_grow(log->at, log->capacity * sizeof *log->at);
+    }
+    log->at[log->last++] = entry;
+}
+
+static struct entry log_get(const struct entry_log *log, uint64_t index)
+{
+    CHECK(index > 0 && index <= log->last);
+    return log->at[index - 1];
+}
+
+static bool log_has(const struct entry_log *log, uint64_t index, struct entry entry)
+{
+    return index <= log->last && log->at[index - 1].term == entry.term &&
+           log->at[index - 1].value == entry.value;
+}
+
+static uint64_t log_term(const struct entry_log *log, uint64_t index)
+{
+    return index == 0 || index > log->last ? 0 : log->at[index - 1].term;
+}
+
+static void log_truncate(struct entry_log *log, uint64_t from)
+{
+    if (from <= log->last) {
+        log->last = from - 1;
+    }
+}
+
+static void log_copy(struct entry_log *to, const struct entry_log *from)
+{
+    to->last = 0;
+    for (uint64_t i = 1; i <= from->last; i++) {
+        log_put(to, log_get(from, i));
+    }
+}
+
+/* ---- what is known of the whole cluster ---- */
+
+/* Log matching (§5.3), by induction: equal index and term mean an equal entry after an equal one.
+ */
+static void know_entry(struct cluster *cluster, uint64_t index, struct entry entry,
+                       uint64_t term_before)
+{
+    while (cluster->known_count <= index) {
+        uint64_t count = cluster->known_count == 0 ? 256 : cluster->known_count * 2;
+        cluster->known = memory_grow(cluster->known, count * sizeof(struct known_entry *));
+        memset(cluster->known + cluster->known_count, 0,
+               (count - cluster->known_count) * sizeof(struct known_entry *));
+        cluster->known_count = count;
+    }
+    for (struct known_entry *known = cluster->known[index]; known != NULL; known = known->next) {
+        if (known->entry.term == entry.term) {
+            CHECK(known->entry.value == entry.value);
+            CHECK(known->term_before == term_before);
+            return;
+        }
+    }
+    struct known_entry *known = memory_new(1, sizeof *known);
+    *known = (struct known_entry){
+        .next = cluster->known[index], .entry = entry, .term_before = term_before};
+    cluster->known[index] = known;
+}
+
+/* Leader completeness (§5.4): a leader has everything that was committed in the terms before. A
+ * leader elected late, by votes that were long on their way, need not have what came after. */
+static void check_complete(const struct cluster *cluster, const struct server *server,
+                           uint64_t term)
+{
+    for (uint64_t i = 1; i <= cluster->committed.last; i++) {
+        if (log_term(&cluster->commit_terms, i) < term) {
+            CHECK(log_has(&server->log, i, log_get(&cluster->committed, i)));
+        }
+    }
+}
+
+static void check_leader(struct cluster *cluster, struct server *server, uint64_t term)
+{
+    while (cluster->leaders_count <= term) {
+        uint64_t count = cluster->leaders_count == 0 ? 64 : cluster->leaders_count * 2;
+        cluster->leaders = memory_grow(cluster->leaders, count * sizeof *cluster->leaders);
+        memset(cluster->leaders + cluster->leaders_count, 0,
+               (count - cluster->leaders_count) * sizeof *cluster->leaders);
+        cluster->leaders_count = count;
+    }
+    if (cluster->leaders[term] == server->id) {
+        return;
+    }
+    CHECK(cluster->leaders[term] == 0);
+    cluster->leaders[term] = server->id;
+    check_complete(cluster, server, term);
+}
+
+static void check_on_majority(const struct cluster *cluster, uint64_t index, struct entry entry)
+{
+    size_t disks = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        disks += log_has(&cluster->servers[i].disk.log, index, entry);
+    }
+    CHECK(disks > cluster->count / 2);
+}
+
+static void check_commit(struct cluster *cluster, struct server *server, uint64_t commit_index)
+{
+    CHECK(commit_index <= server->log.last);
+    CHECK(commit_index >= server->commit_seen);
+    bool news = commit_index > cluster->committed.last;
+    for (uint64_t i = server->commit_seen + 1; i <= commit_index; i++) {
+        struct entry entry = log_get(&server->log, i);
+        if (i <= cluster->committed.last) {
+            CHECK(log_has(&cluster->committed, i, entry));
+        } else {
+            check_on_majority(cluster, i, entry);
+            log_put(&cluster->committed, entry);
+            log_put(&cluster->commit_terms, (struct entry){.term = raft_term(server->raft)});
+        }
+    }
+    server->commit_seen = commit_index;
+    for (size_t i = 0; news && i < cluster->count; i++) {
+        struct server *other = &cluster->servers[i];
+        if (other->raft != NULL && raft_role(other->raft) == RAFT_LEADER &&
+            raft_term(other->raft) > raft_term(server->raft)) {
+            check_complete(cluster, other, raft_term(other->raft));
+        }
+    }
+}
+
+static void check_message(const struct server *server, const struct raft_message *message)
+{
+    CHECK(message->from == server->id);
+    if (message->type == RAFT_VOTE_REQUEST && !message->vote_request.pre) {
+        CHECK(server->disk.term == message->term);
+        CHECK(server->disk.voted_for == server->id);
+    }
+    if (message->type == RAFT_VOTE_RESPONSE && message->vote_response.granted &&
+        !message->vote_response.pre) {
+        CHECK(server->disk.term == message->term);
+        CHECK(server->disk.voted_for == message->to);
+    }
+    if (message->type == RAFT_APPEND_RESPONSE && message->append_response.success) {
+        CHECK(server->disk.term == message->term);
+        uint64_t match = message->append_response.match_index;
+        CHECK(match <= server->disk.log.last);
+        if (match > 0) {
+            CHECK(log_has(&server->log, match, log_get(&server->disk.log, match)));
+        }
+    }
+}
+
+/* ---- effects ---- */
+
+static void take_store(struct server *server, const struct raft_store *store,
+                       const struct parcel *received)
+{
+    struct cluster *cluster = server->cluster;
+    struct write *write = memory_new(1, sizeof *write);
+    write->store = *store;
+    CHECK(server->writes_end == NULL || server->writes_end->store.ticket < store->ticket);
+    if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
+        log_truncate(&server->log, store->truncate_from);
+    }
+    if ((store->flags & RAFT_STORE_ENTRIES) != 0) {
+        CHECK(store->append_first == server->log.last + 1);
+        write->entries = memory_new(store->append_count, sizeof *write->entries);
+        for (uint64_t i = 0; i < store->append_count; i++) {
+            uint64_t index = store->append_first + i;
+            struct entry entry = {.term = store->term};
+            if ((store->flags & RAFT_STORE_NOOP) != 0) {
+                CHECK(store->append_count == 1);
+            } else if (received != NULL) {
+                entry = received->entries[index - received->message.append_request.prev_index - 1];
+            } else {
+                entry.value = ++cluster->values;
+            }
+            write->entries[i] = entry;
+            know_entry(cluster, index, entry, log_term(&server->log, index - 1));
+            log_put(&server->log, entry);
+            CHECK(raft_term_at(server->raft, index) == entry.term);
+        }
+    }
+    if (server->writes_end == NULL) {
+        server->writes = write;
+    } else {
+        server->writes_end->next = write;
+    }
+    server->writes_end = write;
+}
+
+static void send_message(struct server *server, const struct raft_message *message)
+{
+    check_message(server, message);
+    struct parcel *parcel = memory_new(1, sizeof *parcel);
+    parcel->message = *message;
+    if (message->type == RAFT_APPEND_REQUEST && message->append_request.entry_count > 0) {
+        uint64_t count = message->append_request.entry_count;
+        parcel->entries = memory_new(count, sizeof *parcel->entries);
+        for (uint64_t i = 0; i < count; i++) {
+            parcel->entries[i] = log_get(&server->log, message->append_request.prev_index + 1 + i);
+        }
+    }
+    server->cluster->on_send(server->cluster->context, parcel);
+}
+
+static void release_reads(struct server *server, uint64_t tag, uint64_t index)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < server->read_count; i++) {
+        if (server->reads[i].tag <= tag) {
+            CHECK(index >= server->reads[i].index_min);
+            server->cluster->reads_served++;
+        } else {
+            server->reads[kept++] = server->reads[i];
+        }
+    }
+    server->read_count = kept;
+}
+
+/* The entries of `received` are those that the store takes over; NULL: nothing was received. */
+static int step(struct server *server, struct raft_event *event, const struct parcel *received)
+{
+    struct cluster *cluster = server->cluster;
+    struct raft_effects *effects = &cluster->effects;
+    event->now_ms = cluster->now_ms;
+    int err = raft_step(server->raft, event, effects);
+    if (err != 0) {
+        return err;
+    }
+    if (cluster->on_effects != NULL) {
+        cluster->on_effects(cluster->context, server, effects);
+    }
+    if (effects->store.flags != 0) {
+        take_store(server, &effects->store, received);
+    }
+    CHECK(server->log.last == raft_last_index(server->raft));
+    for (size_t i = 0; i < effects->message_count; i++) {
+        send_message(server, &effects->messages[i]);
+    }
+    if (effects->role == RAFT_LEADER) {
+        check_leader(cluster, server, effects->term);
+    } else {
+        server->read_count = 0;
+    }
+    check_commit(cluster, server, effects->commit_index);
+    if (effects->read_tag != 0) {
+        CHECK(effects->read_index <= effects->commit_index);
+        release_reads(server, effects->read_tag, effects->read_index);
+    }
+    server->wake_ms = effects->wake_ms;
+    return 0;
+}
+
+/* ---- life ---- */
+
+struct raft_config cluster_default_config(size_t count)
+{
+    struct raft_config config = {
+        .voter_count = count,
+        .heartbeat_ms = 50,
+        .election_min_ms = 150,
+        .election_max_ms = 300,
+        .disk_stall_ms = 1000,
+        .window_appends = 4,
+        .append_entries_max = 8,
+        .uncommitted_max = 64,
+    };
+    for (size_t i = 0; i < count; i++) {
+        config.voters[i] = i + 1;
+    }
+    return config;
+}
+
+static void trace_sink(void *context, enum trace_level level, const char *line)
+{
+    struct server *server = context;
+    struct cluster *cluster = server->cluster;
+    cluster->on_trace(cluster->context, server, level, line);
+}
+
+void cluster_init(struct cluster *cluster, size_t count, uint64_t seed)
+{
+    cluster->count = count;
+    cluster->seed = seed;
+    for (size_t i = 0; i < count; i++) {
+        struct server *server = &cluster->servers[i];
+        *server = (struct server){.cluster = cluster, .id = i + 1};
+        if (cluster->on_trace != NULL) {
+            server->trace = (struct trace){
+                .sink = trace_sink, .context = server, .level = cluster->trace_level};
+        }
+    }
+}
+
+static void free_write(struct write *write)
+{
+    free(write->entries);
+    free(write);
+}
+
+static void forget_memory(struct server *server)
+{
+    raft_free(server->raft);
+    server->raft = NULL;
+    while (server->writes != NULL) {
+        struct write *next = server->writes->next;
+        free_write(server->writes);
+        server->writes = next;
+    }
+    server->writes_end = NULL;
+    server->read_count = 0;
+    server->commit_seen = 0;
+}
+
+void cluster_done(struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        forget_memory(server);
+        free(server->log.at);
+        free(server->disk.log.at);
+    }
+    for (uint64_t i = 0; i < cluster->known_count; i++) {
+        while (cluster->known[i] != NULL) {
+            struct known_entry *next = cluster->known[i]->next;
+            free(cluster->known[i]);
+            cluster->known[i] = next;
+        }
+    }
+    free(cluster->known);
+    free(cluster->leaders);
+    free(cluster->committed.at);
+    free(cluster->commit_terms.at);
+}
+
+struct server *cluster_server(struct cluster *cluster, uint64_t id)
+{
+    CHECK(id >= 1 && id <= cluster->count);
+    return &cluster->servers[id - 1];
+}
+
+void parcel_free(struct parcel *parcel)
+{
+    free(parcel->entries);
+    free(parcel);
+}
+
+struct parcel *parcel_copy(const struct parcel *parcel)
+{
+    struct parcel *copy = memory_new(1, sizeof *copy);
+    copy->message = parcel->message;
+    if (parcel->entries != NULL) {
+        uint64_t count = parcel->message.append_request.entry_count;
+        copy->entries = memory_new(count, sizeof *copy->entries);
+        memcpy(copy->entries, parcel->entries, count * sizeof *copy->entries);
+    }
+    return copy;
+}
+
+void server_preset(struct server *server, const uint64_t *terms, size_t count)
+{
+    CHECK(server->raft == NULL);
+    server->disk.log.last = 0;
+    for (size_t i = 0; i < count; i++) {
+        /* The same place and term always mean the same entry, as if a leader had made it. */
+        struct entry entry = {.term = terms[i], .value = 1000000 * terms[i] + i};
+        uint64_t term_before = i == 0 ? 0 : terms[i - 1];
+        CHECK(terms[i] >= term_before);
+        know_entry(server->cluster, i + 1, entry, term_before);
+        log_put(&server->disk.log, entry);
+        if (server->disk.term < terms[i]) {
+            server->disk.term = terms[i];
+            server->disk.voted_for = 0;
+        }
+    }
+}
+
+void server_start(struct server *server)
+{
+    struct cluster *cluster = server->cluster;
+    CHECK(server->raft == NULL);
+    log_copy(&server->log, &server->disk.log);
+    struct raft_run *runs = memory_new(server->log.last + 1, sizeof *runs);
+    for (uint64_t i = 0; i < server->log.last; i++) {
+        runs[i] = (struct raft_run){.term = server->log.at[i].term, .count = 1};
+    }
+    struct raft_restored restored = {
+        .term = server->disk.term,
+        .voted_for = server->disk.voted_for,
+        .runs = runs,
+        .run_count = server->log.last,
+    };
+    struct raft_config config = cluster->config;
+    config.id = server->id;
+    config.seed = cluster->seed * 1000 + server->id * 100 + server->starts++;
+    config.trace = &server->trace;
+    int err = raft_new(&config, &restored, cluster->now_ms, &server->raft);
+    CHECK(err == 0);
+    free(runs);
+    raft_check(server->raft);
+    server->wake_ms = cluster->now_ms;
+}
+
+/* ---- disk ---- */
+
+static void apply_write(struct server *server, const struct write *write, uint64_t entries)
+{
+    const struct raft_store *store = &write->store;
+    if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
+        log_truncate(&server->disk.log, store->truncate_from);
+    }
+    for (uint64_t i = 0; i < store->append_count && i < entries; i++) {
+        CHECK(store->append_first + i == server->disk.log.last + 1);
+        log_put(&server->disk.log, write->entries[i]);
+    }
+}
+
+static void complete_write(struct server *server)
+{
+    struct write *write = server->writes;
+    CHECK(write != NULL);
+    apply_write(server, write, UINT64_MAX);
+    CHECK(write->store.term >= server->disk.term);
+    if (write->store.term == server->disk.term && server->disk.voted_for != 0) {
+        CHECK(write->store.voted_for == server->disk.voted_for);
+    }
+    server->disk.term = write->store.term;
+    server->disk.voted_for = write->store.voted_for;
+    server->writes = write->next;
+    if (server->writes == NULL) {
+        server->writes_end = NULL;
+    }
+    free_write(write);
+}
+
+size_t server_writes(const struct server *server)
+{
+    size_t count = 0;
+    for (const struct write *write = server->writes; write != NULL; write = write->next) {
+        count++;
+    }
+    return count;
+}
+
+int server_store(struct server *server, size_t count)
+{
+    CHECK(count > 0);
+    uint64_t ticket = 0;
+    for (size_t i = 0; i < count; i++) {
+        ticket = server->writes->store.ticket;
+        complete_write(server);
+    }
+    struct raft_event event = {.type = RAFT_STORED, .ticket = ticket};
+    return step(server, &event, NULL);
+}
+
+void server_crash(struct server *server, size_t writes, uint64_t entries)
+{
+    CHECK(server->raft != NULL);
+    while (writes > 0 && server->writes != NULL) {
+        complete_write(server);
+        writes--;
+    }
+    if (server->writes != NULL && entries > 0) {
+        apply_write(server, server->writes, entries);
+    }
+    forget_memory(server);
+}
+
+/* ---- events ---- */
+
+int server_tick(struct server *server)
+{
+    struct raft_event event = {.type = RAFT_TICKED};
+    return step(server, &event, NULL);
+}
+
+int server_propose(struct server *server, uint64_t count)
+{
+    struct raft_event event = {.type = RAFT_PROPOSED, .propose_count = count};
+    return step(server, &event, NULL);
+}
+
+int server_read(struct server *server)
+{
+    if (server->read_count == READS_OPEN_MAX) {
+        return 0;
+    }
+    /* The read is noted before the step: it may be released at once. */
+    struct asked_read read = {.tag = server->tag + 1, .index_min = server->cluster->committed.last};
+    server->reads[server->read_count++] = read;
+    struct raft_event event = {.type = RAFT_READ_ASKED, .read_tag = read.tag};
+    int err = step(server, &event, NULL);
+    if (err != 0) {
+        server->read_count--;
+        return err;
+    }
+    server->tag = read.tag;
+    return 0;
+}
+
+int server_receive(struct server *server, const struct parcel *parcel)
+{
+    if (server->raft == NULL) {
+        return 0;
+    }
+    struct raft_event event = {.type = RAFT_RECEIVED, .message = &parcel->message};
+    return step(server, &event, parcel);
+}
+
+struct server *cluster_leader(struct cluster *cluster)
+{
+    struct server *leader = NULL;
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        if (server->raft != NULL && raft_role(server->raft) == RAFT_LEADER &&
+            (leader == NULL || raft_term(server->raft) > raft_term(leader->raft))) {
+            leader = server;
+        }
+    }
+    return leader;
+}

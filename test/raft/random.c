@@ -1,0 +1,471 @@
+/*
+ * Random worlds: a cluster under loss, replay, delay, reordering, cut links, pauses, slow and
+ * stalled disks, crashes that lose what was not synced, restarts, proposals and reads. cluster.c
+ * checks safety after every step. Then the world calms down and must come to life: a leader within
+ * ten election timeouts, and everything committed on every server within twenty.
+ *
+ *     random [COUNT [FIRST_SEED]]     or RAFT_SEEDS, RAFT_SEED; RAFT_STORY=1 tells the story
+ *
+ * One seed decides everything. It is printed before its world begins.
+ */
+#include "base/assert.h"
+#include "base/heap.h"
+#include "base/memory.h"
+#include "cluster.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    CHAOS_MS = 6000,
+    CALM_MS = 8000,
+    LEADER_WITHIN_MS = 3000, /* ten election timeouts of at most 300 ms */
+    COMMIT_WITHIN_MS = 3000, /* after that, so within twenty in all */
+    SEEDS_DEFAULT = 160,
+};
+
+enum happening_type { DELIVERY, DISK_DONE, CHAOS };
+
+struct happening {
+    struct heap_node node;
+    enum happening_type type;
+    uint64_t server;
+    uint64_t generation;   /* DISK_DONE: void when the server's has moved on */
+    struct parcel *parcel; /* DELIVERY */
+};
+
+struct world {
+    struct cluster cluster;
+    struct prng prng;
+    struct heap heap;
+    bool calm;
+    bool story;
+
+    /* What this world is like. */
+    uint64_t loss;   /* percent */
+    uint64_t replay; /* percent */
+    uint64_t delay_max_ms;
+    uint64_t late; /* percent of messages that are very late */
+    uint64_t disk_max_ms;
+    uint64_t chaos_max_ms;
+    uint64_t violence; /* percent of chaos that is not a client */
+
+    bool cut[RAFT_MEMBERS_MAX + 1][RAFT_MEMBERS_MAX + 1];
+    uint64_t paused_until_ms[RAFT_MEMBERS_MAX + 1];
+    uint64_t disk_generation[RAFT_MEMBERS_MAX + 1];
+    bool disk_busy[RAFT_MEMBERS_MAX + 1];
+};
+
+static uint64_t draw(struct world *world, uint64_t low, uint64_t high)
+{
+    return prng_between(&world->prng, low, high);
+}
+
+static bool percent(struct world *world, uint64_t chance)
+{
+    return prng_chance(&world->prng, chance, 100);
+}
+
+static void schedule(struct world *world, uint64_t after_ms, struct happening what)
+{
+    struct happening *happening = memory_new(1, sizeof *happening);
+    *happening = what;
+    happening->node = (struct heap_node){.position = 0};
+    heap_push(&world->heap, &happening->node, world->cluster.now_ms + after_ms);
+}
+
+/* ---- network ---- */
+
+static void post(struct world *world, struct parcel *parcel)
+{
+    uint64_t delay_ms = draw(world, world->calm ? 1 : 0, world->calm ? 5 : world->delay_max_ms);
+    if (!world->calm && percent(world, world->late)) {
+        delay_ms = draw(world, 100, 2000);
+    }
+    schedule(world, delay_ms,
+             (struct happening){.type = DELIVERY, .server = parcel->message.to, .parcel = parcel});
+}
+
+static void on_send(void *context, struct parcel *parcel)
+{
+    struct world *world = context;
+    if (!world->calm &&
+        (world->cut[parcel->message.from][parcel->message.to] || percent(world, world->loss))) {
+        parcel_free(parcel);
+        return;
+    }
+    if (!world->calm && percent(world, world->replay)) {
+        post(world, parcel_copy(parcel));
+    }
+    post(world, parcel);
+}
+
+static void on_trace(void *context, struct server *server, enum trace_level level, const char *line)
+{
+    const struct world *world = context;
+    CHECK(level != TRACE_ERROR);
+    if (world->story) {
+        printf("# %6" PRIu64 "  %" PRIu64 ": %s\n", world->cluster.now_ms, server->id, line);
+    }
+}
+
+/* ---- chaos ---- */
+
+static void crash(struct world *world, struct server *server)
+{
+    size_t survives = 0;
+    uint64_t entries = 0;
+    if (server_writes(server) > 0 && percent(world, 50)) {
+        survives = draw(world, 0, server_writes(server));
+        entries = draw(world, 0, 8);
+    }
+    if (world->story) {
+        printf("# %6" PRIu64 "  %" PRIu64 ": crashes, %zu of %zu writes survive\n",
+               world->cluster.now_ms, server->id, survives, server_writes(server));
+    }
+    server_crash(server, survives, entries);
+    world->disk_generation[server->id]++;
+    world->disk_busy[server->id] = false;
+    world->paused_until_ms[server->id] = 0;
+}
+
+static void cut_links(struct world *world)
+{
+    uint64_t kind = draw(world, 0, 3);
+    size_t count = world->cluster.count;
+    uint64_t alone = draw(world, 1, count);
+    for (size_t a = 1; a <= count; a++) {
+        for (size_t b = 1; b <= count; b++) {
+            switch (kind) {
+            case 0: /* healed */
+                world->cut[a][b] = false;
+                break;
+            case 1: /* one server is isolated */
+                world->cut[a][b] = a == alone || b == alone;
+                break;
+            case 2: /* one hears nothing, or is not heard */
+                world->cut[a][b] = percent(world, 50) ? a == alone : false;
+                break;
+            default: /* any link graph, one-way and bridges */
+                world->cut[a][b] = percent(world, 35);
+                break;
+            }
+        }
+    }
+}
+
+static void violence(struct world *world)
+{
+    struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
+    struct server *leader = cluster_leader(&world->cluster);
+    if (leader != NULL && percent(world, 40)) {
+        server = leader;
+    }
+    switch (draw(world, 0, 3)) {
+    case 0:
+        if (server->raft != NULL) {
+            crash(world, server);
+        } else {
+            server_start(server);
+        }
+        break;
+    case 1:
+        if (server->raft == NULL) {
+            server_start(server);
+        }
+        break;
+    case 2:
+        cut_links(world);
+        break;
+    default:
+        world->paused_until_ms[server->id] = world->cluster.now_ms + draw(world, 1, 900);
+        break;
+    }
+}
+
+static void client(struct world *world)
+{
+    struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
+    if (percent(world, 50) && cluster_leader(&world->cluster) != NULL) {
+        server = cluster_leader(&world->cluster);
+    }
+    if (server->raft == NULL || world->paused_until_ms[server->id] > world->cluster.now_ms) {
+        return;
+    }
+    if (percent(world, 50)) {
+        (void)server_propose(server, draw(world, 1, 6));
+    } else {
+        (void)server_read(server);
+    }
+}
+
+/* ---- the run of a world ---- */
+
+static uint64_t pure_fit(void *context, uint64_t first, uint64_t last)
+{
+    (void)context;
+    uint64_t fitting = first + first % 3;
+    return fitting < last ? fitting : last;
+}
+
+static void make_world(struct world *world, uint64_t seed, size_t count)
+{
+    prng_init(&world->prng, seed);
+    world->loss = draw(world, 0, 2) == 0 ? 0 : draw(world, 0, 30);
+    world->replay = draw(world, 0, 1) == 0 ? 0 : draw(world, 0, 50);
+    world->delay_max_ms = draw(world, 0, 1) == 0 ? 5 : draw(world, 5, 120);
+    world->late = draw(world, 0, 1) == 0 ? 0 : draw(world, 0, 15);
+    world->disk_max_ms = draw(world, 0, 2) == 0 ? draw(world, 5, 1500) : draw(world, 1, 40);
+    world->chaos_max_ms = draw(world, 5, 80);
+    world->violence = draw(world, 0, 25);
+    world->cluster.config = cluster_default_config(count);
+    world->cluster.config.window_appends = draw(world, 1, 6);
+    world->cluster.config.append_entries_max = draw(world, 1, 8);
+    world->cluster.config.uncommitted_max = draw(world, 4, 64);
+    world->cluster.config.fit = percent(world, 50) ? pure_fit : NULL;
+    world->cluster.on_send = on_send;
+    world->cluster.on_trace = on_trace;
+    world->cluster.trace_level = world->story ? TRACE_DEBUG : TRACE_WARN;
+    world->cluster.context = world;
+    cluster_init(&world->cluster, count, seed);
+}
+
+static void start_disks(struct world *world)
+{
+    for (uint64_t id = 1; id <= world->cluster.count; id++) {
+        struct server *server = cluster_server(&world->cluster, id);
+        if (server->raft == NULL || world->disk_busy[id] || server_writes(server) == 0) {
+            continue;
+        }
+        world->disk_busy[id] = true;
+        schedule(world, draw(world, 1, world->calm ? 5 : world->disk_max_ms),
+                 (struct happening){
+                     .type = DISK_DONE, .server = id, .generation = world->disk_generation[id]});
+    }
+}
+
+static void happen(struct world *world, struct happening *happening)
+{
+    struct server *server = NULL;
+    switch (happening->type) {
+    case DELIVERY:
+        server = cluster_server(&world->cluster, happening->server);
+        (void)server_receive(server, happening->parcel);
+        parcel_free(happening->parcel);
+        break;
+    case DISK_DONE:
+        server = cluster_server(&world->cluster, happening->server);
+        if (happening->generation == world->disk_generation[server->id]) {
+            world->disk_busy[server->id] = false;
+            (void)server_store(server, draw(world, 1, server_writes(server)));
+        }
+        break;
+    case CHAOS:
+        if (!world->calm && percent(world, world->violence)) {
+            violence(world);
+        } else if (!world->calm) {
+            client(world);
+        }
+        if (!world->calm) {
+            schedule(world, draw(world, 1, world->chaos_max_ms), (struct happening){.type = CHAOS});
+        }
+        break;
+    }
+    free(happening);
+}
+
+/* The server whose tick is due first, if before `limit_ms`. */
+static struct server *next_tick(struct world *world, uint64_t limit_ms, uint64_t *ret_ms)
+{
+    struct server *next = NULL;
+    for (uint64_t id = 1; id <= world->cluster.count; id++) {
+        struct server *server = cluster_server(&world->cluster, id);
+        if (server->raft == NULL) {
+            continue;
+        }
+        uint64_t due_ms = server->wake_ms;
+        if (due_ms < world->paused_until_ms[id]) {
+            due_ms = world->paused_until_ms[id];
+        }
+        if (due_ms < world->cluster.now_ms) {
+            due_ms = world->cluster.now_ms;
+        }
+        if (due_ms < limit_ms) {
+            next = server;
+            limit_ms = due_ms;
+        }
+    }
+    *ret_ms = limit_ms;
+    return next;
+}
+
+static void run_until(struct world *world, uint64_t end_ms)
+{
+    while (true) {
+        start_disks(world);
+        struct heap_node *top = heap_top(&world->heap);
+        uint64_t at_ms = top != NULL && top->key < end_ms ? top->key : end_ms;
+        struct server *server = next_tick(world, at_ms, &at_ms);
+        if (server != NULL) {
+            world->cluster.now_ms = at_ms;
+            CHECK(server_tick(server) == 0);
+            CHECK(server->wake_ms > at_ms);
+            continue;
+        }
+        if (top == NULL || top->key >= end_ms) {
+            break;
+        }
+        heap_remove(&world->heap, top);
+        if (top->key > world->cluster.now_ms) {
+            world->cluster.now_ms = top->key;
+        }
+        struct happening *happening = CONTAINER_OF(top, struct happening, node);
+        if (happening->type != CHAOS &&
+            world->paused_until_ms[happening->server] > world->cluster.now_ms) {
+            heap_push(&world->heap, top, world->paused_until_ms[happening->server]);
+            continue;
+        }
+        happen(world, happening);
+    }
+    world->cluster.now_ms = end_ms;
+}
+
+static void calm_down(struct world *world)
+{
+    world->calm = true;
+    for (uint64_t id = 1; id <= world->cluster.count; id++) {
+        struct server *server = cluster_server(&world->cluster, id);
+        world->paused_until_ms[id] = 0;
+        world->disk_generation[id]++;
+        world->disk_busy[id] = false;
+        if (server->raft == NULL) {
+            server_start(server);
+        }
+    }
+}
+
+static void check_alive(struct world *world)
+{
+    struct cluster *cluster = &world->cluster;
+    run_until(world, CHAOS_MS + LEADER_WITHIN_MS);
+    struct server *leader = cluster_leader(cluster);
+    CHECK(leader != NULL);
+    uint64_t served = cluster->reads_served;
+    CHECK(server_propose(leader, 1) == 0);
+    CHECK(server_read(leader) == 0);
+    run_until(world, CHAOS_MS + LEADER_WITHIN_MS + COMMIT_WITHIN_MS);
+    CHECK(cluster_leader(cluster) == leader);
+    CHECK(cluster->reads_served > served);
+    for (uint64_t id = 1; id <= cluster->count; id++) {
+        struct server *server = cluster_server(cluster, id);
+        CHECK(raft_last_index(server->raft) == raft_last_index(leader->raft));
+        CHECK(raft_commit_index(server->raft) == raft_last_index(leader->raft));
+        CHECK(raft_leader(server->raft) == leader->id);
+        CHECK(raft_durable_index(server->raft) == raft_last_index(leader->raft));
+    }
+}
+
+struct totals {
+    uint64_t committed;
+    uint64_t reads;
+    uint64_t terms;
+};
+
+static void run_seed(uint64_t seed, size_t count, struct totals *totals)
+{
+    printf("# seed %" PRIu64 ", %zu servers", seed, count);
+    (void)fflush(stdout);
+    struct world *world = memory_new(1, sizeof *world);
+    world->story = getenv("RAFT_STORY") != NULL;
+    if (world->story) {
+        (void)setvbuf(stdout, NULL, _IOLBF, 0);
+        printf("\n");
+    }
+    make_world(world, seed, count);
+    for (uint64_t id = 1; id <= count; id++) {
+        server_start(cluster_server(&world->cluster, id));
+    }
+    schedule(world, 1, (struct happening){.type = CHAOS});
+    run_until(world, CHAOS_MS);
+    uint64_t committed = world->cluster.committed.last;
+    calm_down(world);
+    check_alive(world);
+    uint64_t terms = raft_term(cluster_leader(&world->cluster)->raft);
+    printf(": %" PRIu64 " entries, %" PRIu64 " reads, term %" PRIu64 "\n", committed,
+           world->cluster.reads_served, terms);
+    totals->committed += committed;
+    totals->reads += world->cluster.reads_served;
+    totals->terms += terms;
+    while (heap_top(&world->heap) != NULL) {
+        struct heap_node *node = heap_top(&world->heap);
+        struct happening *happening = CONTAINER_OF(node, struct happening, node);
+        heap_remove(&world->heap, node);
+        if (happening->type == DELIVERY) {
+            parcel_free(happening->parcel);
+        }
+        free(happening);
+    }
+    heap_done(&world->heap);
+    cluster_done(&world->cluster);
+    free(world);
+}
+
+struct seeds {
+    uint64_t first;
+    uint64_t count;
+};
+
+static void run_seeds(const struct seeds *seeds, size_t servers)
+{
+    struct totals totals = {.committed = 0};
+    for (uint64_t i = 0; i < seeds->count; i++) {
+        run_seed(seeds->first + i, servers, &totals);
+    }
+    /* Worlds in which nothing happens would prove nothing. */
+    assert_true(totals.committed >= seeds->count);
+    assert_true(totals.reads >= seeds->count);
+    assert_true(totals.terms >= seeds->count);
+}
+
+static void random_worlds_of_one_server_are_safe_and_come_to_life(void **state)
+{
+    const struct seeds *seeds = *state;
+    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 8 + 1};
+    run_seeds(&fewer, 1);
+}
+
+static void random_worlds_of_three_servers_are_safe_and_come_to_life(void **state)
+{
+    run_seeds(*state, 3);
+}
+
+static void random_worlds_of_five_servers_are_safe_and_come_to_life(void **state)
+{
+    const struct seeds *seeds = *state;
+    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 2 + 1};
+    run_seeds(&fewer, 5);
+}
+
+static uint64_t number(const char *text, uint64_t otherwise)
+{
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+int main(int argc, char **argv)
+{
+    struct seeds seeds = {
+        .first = number(argc > 2 ? argv[2] : getenv("RAFT_SEED"), 1),
+        .count = number(argc > 1 ? argv[1] : getenv("RAFT_SEEDS"), SEEDS_DEFAULT),
+    };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(random_worlds_of_one_server_are_safe_and_come_to_life, &seeds),
+        cmocka_unit_test_prestate(random_worlds_of_three_servers_are_safe_and_come_to_life, &seeds),
+        cmocka_unit_test_prestate(random_worlds_of_five_servers_are_safe_and_come_to_life, &seeds),
+    };
+    return cmocka_run_group_tests_name("random worlds of raft", tests, NULL, NULL);
+}
