@@ -15,7 +15,13 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 
-enum { ENTRY_HEADER_SIZE = 40 };
+enum {
+    ENTRY_HEADER_SIZE = 40,
+    /* Where these fields stand, for who walks entries that were checked before. */
+    ENTRY_INDEX_OFFSET = 8,
+    ENTRY_TERM_OFFSET = 16,
+    ENTRY_SIZE_OFFSET = 32,
+};
 
 enum entry_kind {
     ENTRY_NOOP = 0,    /* a new leader's first; payload empty */

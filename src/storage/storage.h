@@ -45,7 +45,8 @@ struct storage_options {
     const char *path; /* made, with its parents, when it is not there */
     uint64_t cluster_id;
     uint64_t node_id;
-    uint64_t segment_size; /* bytes of one log segment, at least 4 MiB */
+    uint64_t segment_size; /* bytes of one log segment, at least 4 MiB, so that every entry fits
+                              (less only where all entries are known to be small, as in tests) */
     uint64_t cache_size;   /* bytes of newest entries kept in memory; what is staged or in flight
                               stays however large */
     const struct trace *trace;
@@ -63,7 +64,8 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
  */
 void storage_close(struct storage *storage);
 
-/* What was found, once `opened` said 0. Runs of consecutive entries of one term, from index 1. */
+/* What was found, once `opened` said 0. Runs of consecutive entries of one term, from first_index
+ * on, which is 1 unless the log was trimmed. The term is at least that of the last entry. */
 struct storage_run {
     uint64_t term;
     uint64_t count;
@@ -73,6 +75,7 @@ struct storage_restored {
     uint64_t voted_for;
     const struct storage_run *runs; /* valid until the next call */
     size_t run_count;
+    uint64_t first_index;
     uint64_t last_index;
     uint64_t torn_bytes; /* cut from the tail: bytes of a batch that a crash left unfinished */
 };

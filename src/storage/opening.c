@@ -1,0 +1,377 @@
+#include "storage/opening.h"
+
+#include "base/memory.h"
+#include "storage/store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void op_done(struct io_file_op *op, int64_t result);
+static void make_next_directory(struct opening *opening);
+
+/* ---- the machinery ---- */
+
+bool opening_busy(const struct opening *opening)
+{
+    return opening != NULL && opening->busy;
+}
+
+void opening_free(struct storage *storage)
+{
+    struct opening *opening = storage->opening;
+    if (opening == NULL) {
+        return;
+    }
+    CHECK(!opening->busy);
+    if (opening->file != opening->tail_file) {
+        io_file_close(storage->io, opening->file);
+    }
+    io_file_close(storage->io, opening->tail_file);
+    buf_done(&opening->names);
+    buf_done(&opening->bytes);
+    free(opening->path);
+    free(opening->path_to);
+    free(opening);
+    storage->opening = NULL;
+}
+
+struct io_file_op *opening_begin(struct opening *opening,
+                                 void (*step)(struct opening *opening, int64_t result))
+{
+    CHECK(!opening->busy);
+    free(opening->path);
+    free(opening->path_to);
+    opening->path = NULL;
+    opening->path_to = NULL;
+    opening->busy = true;
+    opening->opens = false;
+    opening->step = step;
+    opening->op = (struct io_file_op){.done = op_done};
+    return &opening->op;
+}
+
+void opening_open(struct opening *opening, void (*step)(struct opening *opening, int64_t result),
+                  const char *name, unsigned flags)
+{
+    struct io_file_op *op = opening_begin(opening, step);
+    opening->opens = true;
+    opening->path = storage_path(opening->storage, name);
+    io_open(opening->storage->io, op, opening->path, flags);
+}
+
+static void op_done(struct io_file_op *op, int64_t result)
+{
+    struct opening *opening = CONTAINER_OF(op, struct opening, op);
+    opening->busy = false;
+    if (opening->storage->state != STORAGE_OPENING) {
+        /* Closed meanwhile: a file that was just opened must not be forgotten. */
+        if (opening->opens && result >= 0) {
+            io_file_close(opening->storage->io, op->file);
+        }
+        storage_moved(opening->storage);
+        return;
+    }
+    opening->step(opening, result);
+}
+
+void opening_fail(struct opening *opening, int err, const char *format, ...)
+{
+    struct storage *storage = opening->storage;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(storage->sentence, sizeof storage->sentence, format, arguments);
+    va_end(arguments);
+    storage_opened(storage, err);
+}
+
+void opening_fail_io(struct opening *opening, int64_t result, const char *what, const char *name)
+{
+    opening_fail(opening, storage_io_error(result), "%s/%s: %s failed: %s", opening->storage->path,
+                 name, what, io_error_sentence(result));
+}
+
+/* ---- VOTE ---- */
+
+static void vote_read(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "reading", "VOTE");
+        return;
+    }
+    unsigned slot;
+    bool echoed;
+    int err = vote_choose(slice_of(opening->bytes.data, (size_t)result), &storage->identity,
+                          &opening->vote, &slot, &echoed);
+    if (err == KV_ERR_VERSION) {
+        opening_fail(opening, err,
+                     "%s/VOTE: was written in a format that this version does not know; start the "
+                     "version that wrote it",
+                     storage->path);
+        return;
+    }
+    if (err != 0) {
+        opening_fail(opening, KV_ERR_DAMAGED,
+                     "%s/VOTE: damaged: neither of its two copies (at offsets 0 and %d) is whole; "
+                     "the votes this server gave are not known, so it must not take part again: "
+                     "restore the directory from a copy, or replace the server",
+                     storage->path, VOTE_SLOT_SPACING);
+        return;
+    }
+    bool unused = opening->vote.term == 0 && opening->vote.synced_sequence == 0;
+    if (opening->segment_count == 0 && !unused) {
+        opening_fail(opening, KV_ERR_DAMAGED,
+                     "%s: the log is missing: VOTE knows of batch %" PRIu64
+                     ", but there is no file log-*; restore the directory from a copy, or replace "
+                     "the server",
+                     storage->path, opening->vote.synced_sequence);
+        return;
+    }
+    storage->vote.file = opening->file;
+    opening->file = NULL;
+    storage->vote.slot = slot;
+    storage->vote.newest = opening->vote;
+    storage->vote.wanted = opening->vote;
+    storage->vote.content = opening->vote.sequence;
+    storage->vote.echo_wanted = !echoed;
+    recover_start(opening);
+}
+
+static void vote_opened(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "opening", "VOTE");
+        return;
+    }
+    opening->file = opening->op.file;
+    buf_clear(&opening->bytes);
+    uint8_t *bytes = buf_extend(&opening->bytes, VOTE_FILE_SIZE + 1);
+    io_read(opening->storage->io, opening_begin(opening, vote_read), opening->file, 0, bytes,
+            VOTE_FILE_SIZE + 1);
+}
+
+/* ---- IDENTITY ---- */
+
+static void check_files(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    bool has_log = opening->segment_count > 0;
+    if (!opening->has_identity && (opening->has_vote || has_log)) {
+        opening_fail(opening, KV_ERR_DAMAGED,
+                     "%s/IDENTITY is missing, though the directory holds %s; it is not taken for a "
+                     "new one: restore the file from a copy, or name another directory",
+                     storage->path, has_log ? "a log" : "votes");
+        return;
+    }
+    if (!opening->has_vote && has_log) {
+        opening_fail(opening, KV_ERR_DAMAGED,
+                     "%s/VOTE is missing, though the directory holds a log; the votes this server "
+                     "gave are not known, so it must not take part again: restore the directory "
+                     "from a copy, or replace the server",
+                     storage->path);
+        return;
+    }
+    if (!opening->has_vote) {
+        settle_new(opening);
+        return;
+    }
+    opening_open(opening, vote_opened, "VOTE", 0);
+}
+
+static void identity_read(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "reading", "IDENTITY");
+        return;
+    }
+    io_file_close(storage->io, opening->file);
+    opening->file = NULL;
+    struct identity found;
+    int err = identity_decode(slice_of(opening->bytes.data, (size_t)result), &found);
+    if (err != 0) {
+        opening_fail(opening, err, "%s/IDENTITY: %s; restore the file from a copy", storage->path,
+                     err == KV_ERR_VERSION
+                         ? "was written in a format that this version does not know"
+                         : "damaged, so it is not known to which server the directory belongs");
+        return;
+    }
+    if (found.cluster_id != storage->identity.cluster_id ||
+        found.node_id != storage->identity.node_id) {
+        opening_fail(opening, KV_ERR_MISMATCH,
+                     "%s belongs to node %" PRIu64 " of cluster %016" PRIx64
+                     ", but was asked to serve node %" PRIu64 " of cluster %016" PRIx64
+                     "; name the right directory, or the node and cluster it belongs to",
+                     storage->path, found.node_id, found.cluster_id, storage->identity.node_id,
+                     storage->identity.cluster_id);
+        return;
+    }
+    check_files(opening);
+}
+
+static void identity_opened(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "opening", "IDENTITY");
+        return;
+    }
+    opening->file = opening->op.file;
+    buf_clear(&opening->bytes);
+    uint8_t *bytes = buf_extend(&opening->bytes, IDENTITY_SIZE + 1);
+    io_read(opening->storage->io, opening_begin(opening, identity_read), opening->file, 0, bytes,
+            IDENTITY_SIZE + 1);
+}
+
+/* ---- the directory ---- */
+
+static void classify(struct opening *opening)
+{
+    const struct buf *names = &opening->names;
+    size_t at = 0;
+    while (at < names->size) {
+        const char *name = (const char *)names->data + at;
+        at += strlen(name) + 1;
+        uint64_t number = segment_number(name);
+        if (strcmp(name, "IDENTITY") == 0) {
+            opening->has_identity = true;
+        } else if (strcmp(name, "VOTE") == 0) {
+            opening->has_vote = true;
+        } else if (number != 0) {
+            /* The names come sorted, and their digits are of one width. */
+            if (opening->segment_count == 0) {
+                opening->segment_lowest = number;
+            }
+            opening->segment_highest = number;
+            opening->segment_count++;
+        }
+    }
+}
+
+static void listed(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "listing the directory", "");
+        return;
+    }
+    classify(opening);
+    if (!opening->has_identity) {
+        check_files(opening);
+        return;
+    }
+    opening_open(opening, identity_opened, "IDENTITY", IO_OPEN_READ_ONLY);
+}
+
+static void directory_opened(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "opening the directory", "");
+        return;
+    }
+    storage->directory = opening->op.file;
+    io_list(storage->io, opening_begin(opening, listed), storage->path, &opening->names);
+}
+
+static void lock_opened(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "opening", "LOCK");
+        return;
+    }
+    storage->lock = opening->op.file;
+    int locked = io_lock(storage->io, storage->lock);
+    if (locked == -EWOULDBLOCK) {
+        opening_fail(opening, KV_ERR_LOCKED, "another server uses the data directory %s",
+                     storage->path);
+        return;
+    }
+    if (locked < 0) {
+        opening_fail_io(opening, locked, "locking", "LOCK");
+        return;
+    }
+    opening_open(opening, directory_opened, ".", IO_OPEN_DIRECTORY | IO_OPEN_READ_ONLY);
+}
+
+/* ---- making the directory and its parents ---- */
+
+static void parent_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "syncing the parent directory", "");
+        return;
+    }
+    io_file_close(opening->storage->io, opening->file);
+    opening->file = NULL;
+    make_next_directory(opening);
+}
+
+static void parent_opened(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "opening the parent directory", "");
+        return;
+    }
+    opening->file = opening->op.file;
+    io_sync(opening->storage->io, opening_begin(opening, parent_synced), opening->file);
+}
+
+static void directory_made(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result == -EEXIST) {
+        make_next_directory(opening);
+        return;
+    }
+    if (result < 0) {
+        opening_fail_io(opening, result, "making the directory", "");
+        return;
+    }
+    /* The new name must last as long as what will be stored under it. */
+    struct io_file_op *op = opening_begin(opening, parent_opened);
+    opening->opens = true;
+    size_t parent = opening->path_at;
+    while (parent > 0 && storage->path[parent - 1] != '/') {
+        parent--;
+    }
+    if (parent == 0) {
+        opening->path = memory_copy_string(".");
+    } else {
+        opening->path = memory_copy_string(storage->path);
+        opening->path[parent] = '\0';
+    }
+    io_open(storage->io, op, opening->path, IO_OPEN_DIRECTORY | IO_OPEN_READ_ONLY);
+}
+
+static void make_next_directory(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    const char *path = storage->path;
+    size_t at = opening->path_at;
+    while (path[at] == '/') {
+        at++;
+    }
+    if (path[at] == '\0') {
+        opening_open(opening, lock_opened, "LOCK", IO_OPEN_CREATE);
+        return;
+    }
+    while (path[at] != '/' && path[at] != '\0') {
+        at++;
+    }
+    opening->path_at = at;
+    struct io_file_op *op = opening_begin(opening, directory_made);
+    opening->path = memory_copy_string(path);
+    opening->path[at] = '\0';
+    io_make_directory(storage->io, op, opening->path);
+}
+
+void opening_start(struct storage *storage)
+{
+    struct opening *opening = memory_new(1, sizeof *opening);
+    opening->storage = storage;
+    storage->opening = opening;
+    make_next_directory(opening);
+}

@@ -1,0 +1,92 @@
+/*
+ * Opening a data directory. Everything is read and judged before anything is written, so that a
+ * start that is refused leaves the directory as it was.
+ *
+ *     opening.c   make directories ─► LOCK ─► list ─► IDENTITY ─► VOTE ─┐
+ *     recover.c   ┌─ read the log, batch by batch; tell torn from damaged ◄┘
+ *     settle.c    └─► remove leftovers ─► sync what was found ─► zero what was torn ─► seal
+ *     settle.c    or, for a new directory: make IDENTITY ─► make VOTE ─► seal in segment 1
+ *
+ * One operation is in flight at a time; each step names the next.
+ */
+#ifndef STORAGE_OPENING_H
+#define STORAGE_OPENING_H
+
+#include "io/io.h"
+#include "storage/batch.h"
+#include "storage/segment.h"
+#include "storage/vote.h"
+
+#include <stdbool.h>
+
+struct storage;
+
+struct opening {
+    struct storage *storage;
+    bool busy;
+    bool opens; /* the operation in flight opens a file */
+    void (*step)(struct opening *opening, int64_t result);
+    struct io_file_op op;
+    struct iovec part;
+    char *path; /* of the operation in flight */
+    char *path_to;
+    struct io_file *file; /* the one being read or made */
+    struct buf names;     /* the directory's */
+    struct buf bytes;     /* what is read; in recovery a window of the segment */
+    size_t path_at;       /* how much of the directory's path was made sure of */
+
+    bool has_identity;
+    bool has_vote;
+    uint64_t segment_lowest; /* of the files; 0: there are none */
+    uint64_t segment_highest;
+    uint64_t segment_count;
+    struct vote vote;
+
+    /* recover.c */
+    struct segment segment; /* the one being read */
+    uint64_t number;        /* its number */
+    uint64_t file_size;
+    uint64_t window_offset; /* of `bytes` in the file */
+    uint64_t window_wanted; /* bytes in the window once the read is done */
+    uint64_t position;
+    uint64_t expected; /* the next batch's sequence; 0: not known, the log was trimmed */
+    bool based;        /* a batch was seen: the log's first index is known */
+    bool scanning;     /* looking for batches behind the place where the log seems to end */
+    bool looking;      /* whether the log goes on at the segment's beginning */
+    uint64_t nonzero_end;
+    struct io_file *tail_file; /* where the log seems to end */
+    struct segment tail;
+    uint64_t tail_offset;
+    uint64_t tail_torn_end; /* bytes from tail_offset to here are remains of a torn batch */
+    bool tail_has_header;   /* of the expected batch, whose entries are not all there */
+    uint64_t spare_torn;    /* bytes of remains in segments behind the tail */
+
+    /* settle.c */
+    size_t name_at;
+};
+
+void opening_start(struct storage *storage);
+void opening_free(struct storage *storage);
+bool opening_busy(const struct opening *opening);
+
+/* Prepares the op for its next use, whose completion calls `step`. */
+struct io_file_op *opening_begin(struct opening *opening,
+                                 void (*step)(struct opening *opening, int64_t result));
+
+/* Opens a file of the directory; its completion calls `step`. */
+void opening_open(struct opening *opening, void (*step)(struct opening *opening, int64_t result),
+                  const char *name, unsigned flags);
+
+/* Ends the opening with an error and its sentence. */
+__attribute__((format(printf, 3, 4))) void opening_fail(struct opening *opening, int err,
+                                                        const char *format, ...);
+
+/* Ends it because the system failed to do what is named. */
+void opening_fail_io(struct opening *opening, int64_t result, const char *what, const char *name);
+
+/* Steps that the next file begins with. */
+void recover_start(struct opening *opening);
+void settle_start(struct opening *opening);
+void settle_new(struct opening *opening);
+
+#endif

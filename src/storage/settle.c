@@ -1,0 +1,311 @@
+/*
+ * The writing that ends an opening, after everything was found right: makes a new directory's
+ * files; or removes leftovers, makes durable what was read, and takes away what a crash tore.
+ *
+ * What was read may have come from the system's memory: a process that was killed leaves writes
+ * there that never reached the disk. So the tail, the votes and the names are synced before
+ * anything is said about them.
+ */
+#include "storage/opening.h"
+
+#include "base/memory.h"
+#include "storage/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+enum { ZEROS_SIZE = 64 * 1024 };
+
+static void make_open(struct opening *opening);
+static void unlink_next(struct opening *opening);
+static void zero_next(struct opening *opening, int64_t result);
+
+/* ---- a new directory's IDENTITY and VOTE: under a temporary name, synced, renamed, synced ---- */
+
+static const char *made_name(const struct opening *opening)
+{
+    return opening->has_identity ? "VOTE" : "IDENTITY";
+}
+
+static const char *made_temporary_name(const struct opening *opening)
+{
+    return opening->has_identity ? "VOTE.tmp" : "IDENTITY.tmp";
+}
+
+/* The new files are there. */
+static void make_end(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    storage->vote.newest = opening->vote;
+    storage->vote.wanted = opening->vote;
+    storage->vote.content = opening->vote.sequence;
+    storage->vote.slot = 1;
+    settle_start(opening);
+}
+
+static void make_synced(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "syncing the directory for", made_name(opening));
+        return;
+    }
+    if (!opening->has_identity) {
+        io_file_close(storage->io, opening->file);
+        opening->file = NULL;
+        opening->has_identity = true;
+        make_open(opening);
+        return;
+    }
+    storage->vote.file = opening->file;
+    opening->file = NULL;
+    make_end(opening);
+}
+
+static void make_renamed(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "renaming", made_temporary_name(opening));
+        return;
+    }
+    io_sync(opening->storage->io, opening_begin(opening, make_synced), opening->storage->directory);
+}
+
+static void make_written(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "writing", made_temporary_name(opening));
+        return;
+    }
+    struct io_file_op *op = opening_begin(opening, make_renamed);
+    opening->path = storage_path(opening->storage, made_temporary_name(opening));
+    opening->path_to = storage_path(opening->storage, made_name(opening));
+    io_rename(opening->storage->io, op, opening->path, opening->path_to);
+}
+
+static void make_opened(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        opening_fail_io(opening, result, "making", made_temporary_name(opening));
+        return;
+    }
+    opening->file = opening->op.file;
+    buf_clear(&opening->bytes);
+    if (!opening->has_identity) {
+        identity_encode(&storage->identity, buf_extend(&opening->bytes, IDENTITY_SIZE));
+    } else {
+        opening->vote = (struct vote){.first_segment = 1};
+        uint8_t *at = buf_extend(&opening->bytes, VOTE_FILE_SIZE);
+        memset(at, 0, VOTE_FILE_SIZE);
+        for (unsigned slot = 0; slot < 2; slot++) {
+            opening->vote.sequence = slot + 1;
+            vote_encode(&opening->vote, &storage->identity, at + slot * VOTE_SLOT_SPACING);
+        }
+    }
+    opening->part = (struct iovec){
+        .iov_base = opening->bytes.data,
+        .iov_len = opening->bytes.size,
+    };
+    io_write(storage->io, opening_begin(opening, make_written), opening->file, 0, &opening->part, 1,
+             IO_WRITE_DURABLE);
+}
+
+static void make_open(struct opening *opening)
+{
+    opening_open(opening, make_opened, made_temporary_name(opening), IO_OPEN_CREATE);
+}
+
+void settle_new(struct opening *opening)
+{
+    make_open(opening);
+}
+
+/* ---- the end ---- */
+
+/* Gives the writer its place; when nothing is new since the last seal, that is all. */
+static void settle_end(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    struct writer *writer = &storage->writer;
+    uint64_t last = storage->cache.next - 1;
+    storage->synced_last = last;
+    storage->disk_last = last;
+    storage->flushed_last = last;
+    storage->staged_vote = opening->vote;
+    if (storage->run_count > 0) {
+        /* Log and vote are written side by side: the log may know a later term, in which then no
+         * vote was ever answered. */
+        uint64_t term = storage->runs[storage->run_count - 1].term;
+        if (term > storage->staged_vote.term) {
+            storage->staged_vote.term = term;
+            storage->staged_vote.voted_for = 0;
+        }
+    }
+    if (opening->tail_file != NULL) {
+        writer->file = opening->tail_file;
+        writer->segment = opening->tail;
+        writer->offset = opening->tail_offset;
+        writer->sequence = opening->expected - 1;
+        writer->synced_sequence = writer->sequence;
+        writer->synced_segment = opening->tail.number;
+        if (opening->file == opening->tail_file) {
+            opening->file = NULL;
+        }
+        opening->tail_file = NULL;
+    }
+    bool sealed = writer->sequence > 0 && opening->vote.synced_sequence >= writer->sequence;
+    if (sealed && storage->torn_bytes == 0) {
+        storage_opened(storage, 0);
+        return;
+    }
+    storage_seal(storage);
+}
+
+/* ---- zeroing what was torn ---- */
+
+static void zero_next(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(opening->tail.number, name);
+        opening_fail_io(opening, result, "writing", name);
+        return;
+    }
+    opening->position += (uint64_t)result;
+    uint64_t left = opening->tail_torn_end - opening->position;
+    if (left == 0) {
+        settle_end(opening);
+        return;
+    }
+    buf_clear(&opening->bytes);
+    size_t size = left < ZEROS_SIZE ? (size_t)left : ZEROS_SIZE;
+    memset(buf_extend(&opening->bytes, size), 0, size);
+    opening->part = (struct iovec){.iov_base = opening->bytes.data, .iov_len = size};
+    io_write(storage->io, opening_begin(opening, zero_next), opening->tail_file, opening->position,
+             &opening->part, 1, IO_WRITE_DURABLE);
+}
+
+/* ---- making durable what was read ---- */
+
+static void directory_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "syncing the directory", "");
+        return;
+    }
+    opening->position = opening->tail_offset;
+    zero_next(opening, 0);
+}
+
+static void vote_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "syncing", "VOTE");
+        return;
+    }
+    io_sync(opening->storage->io, opening_begin(opening, directory_synced),
+            opening->storage->directory);
+}
+
+static void tail_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(opening->tail.number, name);
+        opening_fail_io(opening, result, "syncing", name);
+        return;
+    }
+    io_sync(opening->storage->io, opening_begin(opening, vote_synced), opening->storage->vote.file);
+}
+
+static void spare_opened(struct opening *opening, int64_t result)
+{
+    struct storage *storage = opening->storage;
+    if (result < 0) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(opening->tail.number + 1, name);
+        opening_fail_io(opening, result, "opening", name);
+        return;
+    }
+    storage->writer.next_file = opening->op.file;
+    storage->writer.next_segment = *segments_find(&storage->segments, opening->tail.number + 1);
+    io_sync(storage->io, opening_begin(opening, tail_synced), opening->tail_file);
+}
+
+/* Nothing is left over; the prepared segment, if it is there and clean, is kept. */
+static void leftovers_gone(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    if (opening->tail_file == NULL) {
+        settle_end(opening);
+        return;
+    }
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(opening->tail.number + 1, name);
+    if (segments_find(&storage->segments, opening->tail.number + 1) != NULL) {
+        opening_open(opening, spare_opened, name, 0);
+        return;
+    }
+    io_sync(storage->io, opening_begin(opening, tail_synced), opening->tail_file);
+}
+
+/* ---- leftovers ---- */
+
+static void unlinked(struct opening *opening, int64_t result)
+{
+    if (result < 0 && result != -ENOENT) {
+        opening_fail_io(opening, result, "removing a file left over in", "");
+        return;
+    }
+    unlink_next(opening);
+}
+
+static bool is_leftover(const struct opening *opening, const char *name)
+{
+    uint64_t number = segment_number(name);
+    return strcmp(name, "spare.tmp") == 0 || strcmp(name, "VOTE.tmp") == 0 ||
+           strcmp(name, "IDENTITY.tmp") == 0 ||
+           (number != 0 && number < opening->vote.first_segment);
+}
+
+/* Segments behind the tail that are not to be kept; from the last one on, so that no gap appears
+ * at any time. Returns true when one is being unlinked. */
+static bool unlink_spare(struct opening *opening)
+{
+    struct segments *segments = &opening->storage->segments;
+    uint64_t keep = opening->tail.number + (opening->spare_torn > 0 ? 0 : 1);
+    if (opening->tail_file == NULL || segments->at[segments->count - 1].number <= keep) {
+        return false;
+    }
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(segments->at[--segments->count].number, name);
+    struct io_file_op *op = opening_begin(opening, unlinked);
+    opening->path = storage_path(opening->storage, name);
+    io_unlink(opening->storage->io, op, opening->path);
+    return true;
+}
+
+static void unlink_next(struct opening *opening)
+{
+    const struct buf *names = &opening->names;
+    while (opening->name_at < names->size) {
+        const char *name = (const char *)names->data + opening->name_at;
+        opening->name_at += strlen(name) + 1;
+        if (is_leftover(opening, name)) {
+            struct io_file_op *op = opening_begin(opening, unlinked);
+            opening->path = storage_path(opening->storage, name);
+            io_unlink(opening->storage->io, op, opening->path);
+            return;
+        }
+    }
+    if (!unlink_spare(opening)) {
+        leftovers_gone(opening);
+    }
+}
+
+void settle_start(struct opening *opening)
+{
+    unlink_next(opening);
+}

@@ -1,0 +1,121 @@
+/*
+ * What the parts of storage share: the struct behind `struct storage` and the few calls by which
+ * a part tells the whole that something moved or failed. Internal to src/storage.
+ *
+ *     opening ──► open ──► closing ──► closed
+ *        │          │         ▲
+ *        └──────────┴► failed ┘   (error != 0: nothing is written any more)
+ *
+ * Who may have an operation in flight: the opening (one at a time), and later, side by side, the
+ * writer (log), the vote file, the maker (next segment), the trimmer and any number of reads. Each
+ * completion ends in storage_moved, which decides what is next: a round, a callback, the end.
+ */
+#ifndef STORAGE_STORE_H
+#define STORAGE_STORE_H
+
+#include "base/list.h"
+#include "storage/cache.h"
+#include "storage/extent.h"
+#include "storage/identity.h"
+#include "storage/maker.h"
+#include "storage/segment.h"
+#include "storage/storage.h"
+#include "storage/vote.h"
+#include "storage/writer.h"
+
+#include <stdbool.h>
+
+enum { SENTENCE_SIZE = 1024 };
+
+enum storage_state {
+    STORAGE_OPENING,
+    STORAGE_OPEN,
+    STORAGE_CLOSING,
+    STORAGE_ENDING, /* only the files are to be closed and the memory freed */
+};
+
+/*
+ * One round: everything that was flushed under a ticket goes to the disk, log and vote side by
+ * side; or, as a seal, an empty batch and then a vote record that knows it to be synced.
+ */
+struct round {
+    bool active;
+    bool seal;
+    bool seal_written;
+    uint64_t ticket;
+    uint64_t last;            /* the newest index of the round, lowered by truncation */
+    uint64_t vote_generation; /* what the vote file must have reached */
+};
+
+struct opening;
+
+struct storage {
+    struct io *io;
+    const struct trace *trace;
+    const struct storage_handler *handler;
+    void *context;
+    char *path;
+    struct identity identity;
+    uint64_t segment_size;
+    enum storage_state state;
+    int error; /* 0, or what failed */
+    char sentence[SENTENCE_SIZE];
+    bool failure_reported;
+
+    struct io_file *lock;
+    struct io_file *directory;
+    struct opening *opening; /* only while opening */
+    struct cache cache;
+    struct extents extents;
+    struct segments segments;
+    struct vote_file vote;
+    struct maker maker;
+    struct writer writer;
+    struct list reads; /* in flight */
+    struct io_timer later;
+
+    /* Invariant: synced_last <= flushed_last <= cache.next - 1. */
+    uint64_t synced_last;  /* the disk holds exactly the entries up to here */
+    uint64_t disk_last;    /* the last index in the log on the disk: > synced_last when entries
+                              were forgotten that the disk still has */
+    uint64_t flushed_last; /* entries up to here were flushed */
+    uint64_t ticket;       /* the newest flushed */
+    uint64_t ticket_done;  /* the newest reported */
+    struct vote staged_vote;
+    bool vote_staged;
+    bool vote_flushed; /* and not yet in a round */
+    struct round round;
+
+    struct storage_run *runs;
+    size_t run_count;
+    size_t run_capacity;
+    uint64_t first_index; /* of the runs: 1 unless the log was trimmed */
+    uint64_t torn_bytes;
+    struct storage_stats stats;
+};
+
+/* "DIR/name", to be freed. */
+char *storage_path(const struct storage *storage, const char *name);
+
+/* KV_ERR_FULL or KV_ERR_IO for a negative result of io. */
+int storage_io_error(int64_t result);
+
+/*
+ * Remembers the first failure, "DIR/file: what failed: what the system said"; storage_moved
+ * reports it. From now on nothing is written.
+ */
+void storage_fail(struct storage *storage, int64_t result, const char *what, const char *file);
+
+/* Something completed: begin the next round, report, or go on closing. Called from io_run only. */
+void storage_moved(struct storage *storage);
+
+/* Begins to write what was flushed; no round may be active. */
+void storage_round_begin(struct storage *storage);
+
+/* Begins the round that seals the log; storage_moved goes on when it is done. */
+void storage_seal(struct storage *storage);
+
+/* The opening ended well, or with an error whose sentence stands in storage->sentence. */
+void storage_opened(struct storage *storage, int err);
+
+#endif
