@@ -250,11 +250,11 @@ class Cluster:
         deadline = time.monotonic() + timeout
         while True:
             states = [server.status() for server in self.running]
-            if None not in states and len({state.applied_index for state in states}) == 1:
+            if None not in states and len({state.applied for state in states}) == 1:
                 digests = {state.digest for state in states}
                 if len(digests) != 1:
                     raise AssertionError("digests differ at index %d: %s" % (
-                        states[0].applied_index, ["%016x" % state.digest for state in states]))
+                        states[0].applied, ["%016x" % state.digest for state in states]))
                 if len({state.last_index for state in states}) == 1:
                     return states
             if time.monotonic() > deadline:

@@ -81,7 +81,7 @@ def run_case(function, timeout, env):
     except CaseTimeout:
         failure = ("failed", ["ran longer than %d s" % timeout] + where())
     except Exception:  # pylint: disable=broad-except
-        failure = ("failed", traceback.format_exc().splitlines())
+        failure = ("failed", where())
     complaints = env.clean_up()
     if complaints and (failure is None or failure[0] == "skip"):
         failure = ("failed", [])
@@ -93,7 +93,11 @@ def run_case(function, timeout, env):
 
 
 def where():
-    return traceback.format_exc().splitlines()[-8:]
+    """The way to the exception that is handled now, a line for each call, then what it says."""
+    kind, error, trace = sys.exc_info()
+    lines = ["%s:%d: %s" % (os.path.basename(frame.filename), frame.lineno, frame.line)
+             for frame in traceback.extract_tb(trace)[1:]]
+    return lines[-6:] + ["%s: %s" % (kind.__name__, str(error)[:2000])]
 
 
 def run():
