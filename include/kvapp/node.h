@@ -84,7 +84,7 @@ int kvapp_node_step(struct kvapp_node *node, uint32_t wait_ms);
 /* Begins a clean end; run or step until it has ended. Only from the node's own thread. */
 void kvapp_node_stop(struct kvapp_node *node);
 
-/* Frees a node; one that still runs is cut off as by a crash. NULL is fine. */
+/* Frees a node; one that still runs is ended cleanly first. NULL is fine. */
 void kvapp_node_free(struct kvapp_node *node);
 
 /* The sentence of what ended the node; never NULL. */

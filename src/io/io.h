@@ -81,6 +81,10 @@ static inline void io_timer_init(struct io_timer *timer, void (*done)(struct io_
 
 /* (Re)sets the timer to fire once, in the first io_run at or after `at_us`. */
 void io_timer_set(struct io *io, struct io_timer *timer, uint64_t at_us);
+static inline bool io_timer_is_set(const struct io_timer *timer)
+{
+    return heap_holds(&timer->node);
+}
 /* Stops the timer; one that is not set is left alone. Its `done` is not called. */
 void io_timer_cancel(struct io *io, struct io_timer *timer);
 

@@ -42,6 +42,12 @@ static inline size_t entry_encoded_size(size_t payload_size)
     return ENTRY_HEADER_SIZE + payload_size;
 }
 
+/* The size of the whole encoding at `at`, which has been checked with entry_decode before. */
+static inline size_t entry_size_at(const uint8_t *at)
+{
+    return ENTRY_HEADER_SIZE + get_u32(at + 32);
+}
+
 /* Writes the entry's encoding to `at`, which has room for entry_encoded_size(payload.size). */
 void entry_encode(const struct entry *entry, uint8_t *at);
 

@@ -1,0 +1,70 @@
+/*
+ * Committed entries into the state machine, in order, each once. Entries come from the storage's
+ * cache; after a restart, and on a server that fell behind, from the disk in large pieces.
+ */
+#include "node/node.h"
+
+#include <inttypes.h>
+
+enum { READ_BYTES = 1024 * 1024 };
+
+static void apply_entry(struct kvapp_node *node, struct slice encoded, size_t *ret_size)
+{
+    struct entry entry;
+    CHECK(entry_decode(encoded, &entry, ret_size) == 0);
+    CHECK(entry.index == kv_applied_index(node->kv) + 1);
+    CHECK(entry.index <= node->commit_index);
+    struct slice command = entry.kind == ENTRY_COMMAND ? entry.payload : slice_of(NULL, 0);
+    struct reply reply;
+    kv_apply(node->kv, entry.index, entry.time_ms, command, &reply);
+    struct waiter waiter;
+    if (tracker_take(&node->tracker, entry.index, &waiter)) {
+        reply_send(node, &waiter, &reply, NULL);
+    }
+}
+
+static void read_done(struct storage_read *read, int err, struct slice entries, uint64_t count,
+                      const char *sentence)
+{
+    struct kvapp_node *node = CONTAINER_OF(read, struct kvapp_node, apply_read);
+    node->apply_reading = false;
+    if (node->state != NODE_SERVING && node->state != NODE_DRAINING) {
+        return;
+    }
+    if (err != 0) {
+        node_fail(node, err, sentence);
+        return;
+    }
+    size_t at = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        size_t size = 0;
+        apply_entry(node, slice_of(entries.data + at, entries.size - at), &size);
+        at += size;
+    }
+}
+
+void apply_committed(struct kvapp_node *node)
+{
+    if (node->apply_reading) {
+        return;
+    }
+    for (int n = 0; n < APPLY_PER_TURN; n++) {
+        uint64_t index = kv_applied_index(node->kv) + 1;
+        if (index > node->commit_index) {
+            return;
+        }
+        struct slice encoded;
+        int err = storage_get(node->storage, index, &encoded);
+        if (err == KV_ERR_NOT_CACHED) {
+            node->apply_reading = true;
+            node->apply_read.done = read_done;
+            storage_read_start(node->storage, &node->apply_read, index, node->commit_index,
+                               READ_BYTES);
+            return;
+        }
+        CHECK(err == 0);
+        size_t size = 0;
+        apply_entry(node, encoded, &size);
+    }
+    node->more_work = true;
+}

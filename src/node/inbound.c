@@ -1,0 +1,235 @@
+/*
+ * Connections from other members: a greeting, then Raft's messages into the node's inbox, where
+ * they wait for the turn. A stranger, another cluster's server or a broken frame is shown out.
+ */
+#include "node/node.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { INBOUND_MAX = 64, GREETING_US = 10 * 1000 * 1000 };
+
+static void close_done(struct io_close *close)
+{
+    struct inbound *inbound = CONTAINER_OF(close, struct inbound, close);
+    inbound->node->inbound_count--;
+    list_remove(&inbound->link);
+    intake_done(&inbound->intake);
+    outbox_done(&inbound->outbox);
+    free(inbound);
+}
+
+static void start_close(struct inbound *inbound)
+{
+    if (!inbound->closing) {
+        inbound->closing = true;
+        io_timer_cancel(inbound->node->io, &inbound->deadline);
+        io_stream_close(inbound->node->io, inbound->stream, &inbound->close);
+    }
+}
+
+static void deadline_due(struct io_timer *timer)
+{
+    start_close(CONTAINER_OF(timer, struct inbound, deadline));
+}
+
+static void sent(struct outbox *outbox, int64_t error)
+{
+    struct inbound *inbound = CONTAINER_OF(outbox, struct inbound, outbox);
+    if (error != 0 || inbound->from == 0) {
+        start_close(inbound); /* It broke, or the refusal has been said. */
+    }
+}
+
+/* What is wrong with a greeting; 0: nothing. */
+static int judge(const struct kvapp_node *node, const struct peer_hello *hello, char *text,
+                 size_t text_size)
+{
+    if (hello->protocol_min > PEER_PROTOCOL_MAX || hello->protocol_max < PEER_PROTOCOL_MIN) {
+        (void)snprintf(text, text_size, "this server speaks peer protocol %d to %d, not %u to %u",
+                       PEER_PROTOCOL_MIN, PEER_PROTOCOL_MAX, hello->protocol_min,
+                       hello->protocol_max);
+        return KV_ERR_VERSION;
+    }
+    if (hello->cluster_id != node->config.cluster_id) {
+        (void)snprintf(text, text_size,
+                       "this server belongs to cluster %016" PRIx64 ", not %016" PRIx64
+                       ": do the lists of members differ?",
+                       node->config.cluster_id, hello->cluster_id);
+        return KV_ERR_FOREIGN;
+    }
+    if (hello->to != node->config.id || hello->from == node->config.id ||
+        members_find(&node->config.members, hello->from) == NULL) {
+        (void)snprintf(text, text_size,
+                       "node %" PRIu64 " greeted node %" PRIu64 ", but this is node %" PRIu64,
+                       hello->from, hello->to, node->config.id);
+        return KV_ERR_FOREIGN;
+    }
+    text[0] = '\0';
+    return 0;
+}
+
+/* A member that connects again has lost its old connection, even if we have not noticed. */
+static void close_older(struct kvapp_node *node, uint64_t from)
+{
+    struct list *at = node->inbound.next;
+    while (at != &node->inbound) {
+        struct inbound *older = CONTAINER_OF(at, struct inbound, link);
+        at = at->next;
+        if (older->from == from) {
+            start_close(older);
+        }
+    }
+}
+
+static int take_hello(struct inbound *inbound, const struct frame *frame)
+{
+    struct kvapp_node *node = inbound->node;
+    struct peer_hello hello;
+    if (frame->type != FRAME_PEER_HELLO) {
+        return KV_ERR_MALFORMED;
+    }
+    int err = peer_hello_decode(frame->payload, &hello);
+    if (err != 0) {
+        return err;
+    }
+    char text[256];
+    const int verdict = judge(node, &hello, text, sizeof text);
+    const struct peer_welcome welcome = {
+        .status = verdict,
+        .protocol = verdict == 0 ? PEER_PROTOCOL_MAX : 0,
+        .cluster_id = node->config.cluster_id,
+        .id = node->config.id,
+        .text = slice_of_string(text),
+    };
+    peer_welcome_encode(&welcome, outbox_begin(&inbound->outbox));
+    outbox_end(&inbound->outbox);
+    outbox_flush(&inbound->outbox);
+    if (verdict != 0) {
+        TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
+        io_receive_pause(node->io, inbound->stream);
+        inbound->paused = true;
+        return INTAKE_PAUSE;
+    }
+    close_older(node, hello.from);
+    inbound->from = hello.from;
+    io_timer_cancel(node->io, &inbound->deadline);
+    links_kick(node, hello.from);
+    return 0;
+}
+
+static int take_frame(void *context, const struct frame *frame)
+{
+    struct inbound *inbound = context;
+    struct kvapp_node *node = inbound->node;
+    if (inbound->from == 0) {
+        return take_hello(inbound, frame);
+    }
+    if (frame->type > RAFT_APPEND_RESPONSE) {
+        return KV_ERR_MALFORMED;
+    }
+    if (node->inbox.size > INBOX_MAX) {
+        return INTAKE_LATER;
+    }
+    buf_put_u64(&node->inbox, inbound->from);
+    buf_put_u8(&node->inbox, frame->type);
+    buf_put_sized(&node->inbox, frame->payload);
+    return 0;
+}
+
+static void take_bytes(struct inbound *inbound, struct slice bytes)
+{
+    int result = intake_feed(&inbound->intake, bytes, take_frame, inbound);
+    if (result < 0) {
+        char peer[ADDRESS_SIZE_MAX];
+        io_stream_peer(inbound->stream, peer);
+        TRACE(&inbound->node->trace, TRACE_WARN,
+              "the connection of %s to the raft port is closed: %s", peer,
+              kvapp_err_sentence(result));
+        start_close(inbound);
+    } else if (result == INTAKE_PAUSE && !inbound->paused) {
+        inbound->paused = true;
+        io_receive_pause(inbound->node->io, inbound->stream);
+    }
+}
+
+static void received(struct io_receive *receive, struct slice bytes, int64_t result)
+{
+    struct inbound *inbound = CONTAINER_OF(receive, struct inbound, receive);
+    if (inbound->closing) {
+        return;
+    }
+    if (result < 0 || bytes.size == 0) {
+        start_close(inbound);
+    } else {
+        take_bytes(inbound, bytes);
+    }
+}
+
+void inbound_resume(struct kvapp_node *node)
+{
+    for (struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
+        struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        if (inbound->paused && !inbound->closing && inbound->from != 0) {
+            inbound->paused = false;
+            take_bytes(inbound, slice_of(NULL, 0));
+            node->more_work = true;
+            if (!inbound->paused && !inbound->closing) {
+                io_receive_start(node->io, inbound->stream, &inbound->receive);
+            }
+        }
+    }
+}
+
+static void accepted(struct io_accept *accept, struct io_stream *stream, int64_t error)
+{
+    struct kvapp_node *node = CONTAINER_OF(accept, struct kvapp_node, raft_accept);
+    if (stream == NULL) {
+        TRACE(&node->trace, TRACE_WARN, "a member could not be accepted: %s",
+              io_error_sentence(error));
+        return;
+    }
+    if (node->inbound_count >= INBOUND_MAX) {
+        io_stream_close(node->io, stream, NULL);
+        return;
+    }
+    struct inbound *inbound = memory_new(1, sizeof *inbound);
+    inbound->node = node;
+    inbound->stream = stream;
+    inbound->receive.done = received;
+    inbound->close.done = close_done;
+    list_init(&inbound->link);
+    outbox_init(&inbound->outbox, node->io, 0, sent);
+    inbound->outbox.stream = stream;
+    io_timer_init(&inbound->deadline, deadline_due);
+    uint64_t delay_us = (uint64_t)node->config.timing.network_delay_ms * 4000;
+    io_timer_set(node->io, &inbound->deadline, io_now_us(node->io) + GREETING_US + delay_us);
+    list_push(&node->inbound, &inbound->link);
+    node->inbound_count++;
+    io_receive_start(node->io, stream, &inbound->receive);
+}
+
+int inbound_listen(struct kvapp_node *node, const struct io_address *address)
+{
+    node->raft_accept.done = accepted;
+    return io_listen(node->io, address, &node->raft_accept, &node->raft_listener);
+}
+
+void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)
+{
+    TRACE(&node->trace, TRACE_WARN, "a message of node %" PRIu64 " was refused: %s", from, why);
+    close_older(node, from);
+}
+
+void inbound_stop(struct kvapp_node *node)
+{
+    struct list *at = node->inbound.next;
+    while (at != &node->inbound) {
+        struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        at = at->next;
+        start_close(inbound);
+    }
+}

@@ -1,0 +1,367 @@
+/*
+ * A node's life: made from its options, recovered from its directory, freed; and the looking in.
+ */
+#include "node/node.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cluster");
+
+enum {
+    SESSIONS_MAX = 10000,
+    REPLIES_MAX = 4096, /* of one session; the client library keeps fewer in flight */
+    STALL_MS_MIN = 2000,
+};
+
+/* ---- the log ---- */
+
+static void log_line(void *context, enum trace_level level, const char *line)
+{
+    const struct kvapp_node *node = context;
+    char text[1100];
+    (void)snprintf(text, sizeof text, "node %" PRIu64 ": %s", node->config.id, line);
+    node->options.log(node->options.log_context, (enum kvapp_log_level)level, text);
+}
+
+/* ---- recovery ---- */
+
+static uint64_t fit(void *context, uint64_t first, uint64_t last)
+{
+    const struct kvapp_node *node = context;
+    uint64_t newest = storage_last_index(node->storage);
+    if (first > newest) {
+        return first;
+    }
+    uint64_t known = last < newest ? last : newest;
+    uint64_t fits = storage_fit(node->storage, first, known, APPEND_BYTES);
+    return fits == known ? last : fits;
+}
+
+static int start_raft(struct kvapp_node *node)
+{
+    struct storage_restored restored;
+    storage_restored(node->storage, &restored);
+    const struct kvapp_timing *timing = &node->config.timing;
+    uint64_t stall_ms = 5 * (uint64_t)timing->election_max_ms;
+    struct raft_config config = {
+        .id = node->config.id,
+        .voter_count = node->config.members.count,
+        .seed = io_random(node->io),
+        .heartbeat_ms = timing->heartbeat_ms,
+        .election_min_ms = timing->election_min_ms,
+        .election_max_ms = timing->election_max_ms,
+        .disk_stall_ms = stall_ms < STALL_MS_MIN ? STALL_MS_MIN : stall_ms,
+        .window_appends = APPEND_WINDOW,
+        .append_entries_max = 4096,
+        .uncommitted_max = UNCOMMITTED_MAX,
+        .fit = fit,
+        .fit_context = node,
+        .trace = &node->trace,
+    };
+    for (size_t i = 0; i < config.voter_count; i++) {
+        config.voters[i] = node->config.members.at[i].id;
+    }
+    STATIC_CHECK(sizeof(struct raft_run) == sizeof(struct storage_run), "runs are runs");
+    struct raft_run *runs = memory_new(restored.run_count, sizeof *runs);
+    for (size_t i = 0; i < restored.run_count; i++) {
+        runs[i] = (struct raft_run){restored.runs[i].term, restored.runs[i].count};
+    }
+    const struct raft_restored state = {
+        .term = restored.term,
+        .voted_for = restored.voted_for,
+        .runs = runs,
+        .run_count = restored.run_count,
+    };
+    int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
+    free(runs);
+    TRACE(&node->trace, TRACE_INFO, "recovered %" PRIu64 " log entries, term %" PRIu64,
+          restored.last_index, restored.term);
+    if (restored.torn_bytes > 0) {
+        TRACE(&node->trace, TRACE_WARN,
+              "a crash had left an unfinished write: its %" PRIu64
+              " bytes, never acknowledged, were cut from the log's end",
+              restored.torn_bytes);
+    }
+    return err;
+}
+
+static void opened(void *context, int err, const char *sentence)
+{
+    struct kvapp_node *node = context;
+    if (err != 0) {
+        node_fail(node, err, sentence);
+        return;
+    }
+    if (node->state != NODE_STARTING) {
+        return;
+    }
+    err = start_raft(node);
+    if (err != 0) {
+        node_fail(node, err, kvapp_err_sentence(err));
+        return;
+    }
+    const struct kv_options options = {.sessions_max = SESSIONS_MAX, .replies_max = REPLIES_MAX};
+    node->kv = kv_new(&options);
+    node->state = NODE_SERVING;
+    TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
+          node->config.client_address, node->config.address);
+    step_start(node);
+    links_start(node);
+    clients_start(node);
+}
+
+static void stored(void *context, uint64_t ticket)
+{
+    struct kvapp_node *node = context;
+    CHECK(ticket > node->stored_ticket);
+    node->stored_ticket = ticket;
+}
+
+static void failed(void *context, int err, const char *sentence)
+{
+    struct kvapp_node *node = context;
+    node->stopped_err = err;
+    (void)snprintf(node->stopped_by, sizeof node->stopped_by, "%s", sentence);
+}
+
+static void closed(void *context)
+{
+    struct kvapp_node *node = context;
+    node->storage = NULL;
+}
+
+static const struct storage_handler storage_events = {opened, stored, failed, closed};
+
+/* ---- making ---- */
+
+static void signalled(struct io_signal *signal, int number)
+{
+    struct kvapp_node *node = CONTAINER_OF(signal, struct kvapp_node, signal);
+    TRACE(&node->trace, TRACE_INFO, "signal %d: ending cleanly", number);
+    kvapp_node_stop(node);
+}
+
+static void woken(struct io_timer *timer)
+{
+    (void)timer; /* Waking is all: the turn looks at the time. */
+}
+
+static int listen_on(struct kvapp_node *node, const char *what, const char *address,
+                     int (*listen)(struct kvapp_node *, const struct io_address *), char *error,
+                     size_t error_size)
+{
+    struct io_address resolved;
+    int err = io_resolve(node->io, address, &resolved);
+    if (err != 0) {
+        (void)snprintf(error, error_size, "the %s address %s does not resolve to an IP address",
+                       what, address);
+        return err;
+    }
+    err = listen(node, &resolved);
+    if (err != 0) {
+        (void)snprintf(error, error_size, "cannot listen on the %s address %s: %s", what, address,
+                       io_error_sentence(err));
+        return KV_ERR_ADDRESS;
+    }
+    return 0;
+}
+
+static int make_io(struct kvapp_node *node, char *error, size_t error_size)
+{
+    static const enum io_backend backends[] = {
+        [KVAPP_IO_AUTO] = IO_BACKEND_AUTO,
+        [KVAPP_IO_URING] = IO_BACKEND_URING,
+        [KVAPP_IO_PORTABLE] = IO_BACKEND_PORTABLE,
+    };
+    char reason[256];
+    int err = io_new(backends[node->options.io], reason, sizeof reason, &node->io);
+    if (err != 0) {
+        (void)snprintf(error, error_size, "no way to do I/O: %s", reason);
+        return err;
+    }
+    TRACE(&node->trace, TRACE_INFO, "kvapp %s, I/O by %s, %s timing", KVAPP_VERSION, reason,
+          node->config.timing.name == NULL ? "own" : node->config.timing.name);
+    return 0;
+}
+
+static void free_parts(struct kvapp_node *node)
+{
+    links_done(node);
+    tracker_done(&node->tracker);
+    reads_done(&node->reads);
+    buf_done(&node->inbox);
+    buf_done(&node->writes);
+    raft_free(node->raft);
+    kv_free(node->kv);
+    if (node->signal_started) {
+        io_signal_stop(node->io, &node->signal);
+    }
+    io_free(node->io);
+    free(node);
+}
+
+/* Everything that can fail for a reason the user can mend, before anything is begun. */
+static int bind_ports(struct kvapp_node *node, char *error, size_t error_size)
+{
+    int err = listen_on(node, "raft", node->config.address, inbound_listen, error, error_size);
+    if (err != 0) {
+        return err;
+    }
+    err = listen_on(node, "client", node->config.client_address, clients_listen, error, error_size);
+    if (err != 0) {
+        io_listener_close(node->io, node->raft_listener);
+        return err;
+    }
+    if (!node->options.handle_signals) {
+        return 0;
+    }
+    err = io_signal_start(node->io, &node->signal);
+    if (err != 0) {
+        (void)snprintf(error, error_size, "signals cannot be handled: %s", io_error_sentence(err));
+        io_listener_close(node->io, node->raft_listener);
+        io_listener_close(node->io, node->client_listener);
+        return KV_ERR_IO;
+    }
+    node->signal_started = true;
+    return 0;
+}
+
+int kvapp_node_new(const struct kvapp_node_options *options, char *error, size_t error_size,
+                   struct kvapp_node **ret_node)
+{
+    struct node_config config;
+    int err = node_config_init(options, &config, error, error_size);
+    if (err != 0) {
+        return err;
+    }
+    struct kvapp_node *node = memory_new(1, sizeof *node);
+    node->config = config;
+    node->options = *options;
+    node->trace = (struct trace){
+        .sink = options->log == NULL ? NULL : log_line,
+        .context = node,
+        .level = (enum trace_level)options->log_level,
+    };
+    list_init(&node->clients);
+    list_init(&node->dirty);
+    list_init(&node->stuck);
+    list_init(&node->inbound);
+    reads_init(&node->reads);
+    tracker_init(&node->tracker, TRACKER_CAPACITY);
+    io_timer_init(&node->wake, woken);
+    node->signal.done = signalled;
+    err = make_io(node, error, error_size);
+    if (err != 0) {
+        free_parts(node);
+        return err;
+    }
+    err = bind_ports(node, error, error_size);
+    if (err != 0) {
+        free_parts(node);
+        return err;
+    }
+    node->started_us = io_now_us(node->io);
+    links_init(node);
+    const struct storage_options storage = {
+        .path = options->data_dir,
+        .cluster_id = config.cluster_id,
+        .node_id = config.id,
+        .segment_size = options->segment_size,
+        .cache_size = options->cache_size,
+        .trace = &node->trace,
+        .handler = &storage_events,
+        .context = node,
+    };
+    node->storage = storage_open(node->io, &storage);
+    *ret_node = node;
+    return 0;
+}
+
+void kvapp_node_free(struct kvapp_node *node)
+{
+    if (node == NULL) {
+        return;
+    }
+    kvapp_node_stop(node);
+    (void)kvapp_node_run(node);
+    free_parts(node);
+}
+
+/* ---- looking in ---- */
+
+const char *kvapp_node_error(const struct kvapp_node *node)
+{
+    return node->error;
+}
+
+uint64_t kvapp_node_id(const struct kvapp_node *node)
+{
+    return node->config.id;
+}
+
+enum raft_role kvapp_node_role(const struct kvapp_node *node)
+{
+    return node->raft == NULL ? RAFT_FOLLOWER : raft_role(node->raft);
+}
+
+uint64_t kvapp_node_term(const struct kvapp_node *node)
+{
+    return node->raft == NULL ? 0 : raft_term(node->raft);
+}
+
+uint64_t kvapp_node_leader(const struct kvapp_node *node)
+{
+    return node->raft == NULL ? 0 : raft_leader(node->raft);
+}
+
+uint64_t kvapp_node_commit_index(const struct kvapp_node *node)
+{
+    return node->commit_index;
+}
+
+uint64_t kvapp_node_applied_index(const struct kvapp_node *node)
+{
+    return node->kv == NULL ? 0 : kv_applied_index(node->kv);
+}
+
+uint64_t kvapp_node_last_index(const struct kvapp_node *node)
+{
+    return node->raft == NULL ? 0 : raft_last_index(node->raft);
+}
+
+uint64_t kvapp_node_digest(const struct kvapp_node *node)
+{
+    return node->kv == NULL ? 0 : kv_digest(node->kv);
+}
+
+bool kvapp_node_is_committed(const struct kvapp_node *node, uint64_t index)
+{
+    return index > 0 && index <= node->commit_index;
+}
+
+int kvapp_node_entry(const struct kvapp_node *node, uint64_t index, struct kvapp_entry *ret_entry)
+{
+    if (node->raft == NULL || node->storage == NULL) {
+        return KV_ERR_NOT_FOUND;
+    }
+    struct slice encoded;
+    int err = storage_get(node->storage, index, &encoded);
+    if (err != 0) {
+        return err;
+    }
+    struct entry entry;
+    size_t size = 0;
+    CHECK(entry_decode(encoded, &entry, &size) == 0);
+    *ret_entry = (struct kvapp_entry){
+        .index = entry.index,
+        .term = entry.term,
+        .time_ms = entry.time_ms,
+        .command = entry.payload.data,
+        .command_size = entry.payload.size,
+    };
+    return 0;
+}

@@ -1,0 +1,296 @@
+/*
+ * The ways to the other members: one connection each, kept open, on which this server sends.
+ *
+ *              retry timer              connected             welcomed
+ *     DOWN ─────────────────► CONNECTING ─────────► GREETING ─────────► UP
+ *      ▲                          │                    │                │
+ *      └──────── back-off ◄───────┴──── CLOSING ◄──────┴────────────────┘
+ *
+ * What is sent to a member that is not UP is dropped: Raft sends again.
+ */
+#include "node/node.h"
+
+#include <inttypes.h>
+
+enum {
+    BACKOFF_MIN_US = 20 * 1000,
+    BACKOFF_MAX_US = 1000 * 1000,
+    GREETING_US = 5 * 1000 * 1000,
+    LINK_OUT_MAX = 32 * 1024 * 1024, /* bytes a member has not taken: above, messages are dropped */
+};
+
+static void connect_now(struct link *link);
+
+/* The connection is gone, or could not be made: try again later, doubling the wait. */
+static void back_off(struct link *link)
+{
+    struct kvapp_node *node = link->node;
+    link->state = LINK_DOWN;
+    if (node->state == NODE_CLOSING || node->state == NODE_ENDED) {
+        return;
+    }
+    io_timer_set(node->io, &link->retry, io_now_us(node->io) + link->backoff_us);
+    link->backoff_us *= 2;
+    if (link->backoff_us > BACKOFF_MAX_US) {
+        link->backoff_us = BACKOFF_MAX_US;
+    }
+}
+
+static void close_done(struct io_close *close)
+{
+    struct link *link = CONTAINER_OF(close, struct link, close);
+    link->stream = NULL;
+    link->outbox.stream = NULL;
+    outbox_drop(&link->outbox);
+    intake_done(&link->intake);
+    back_off(link);
+}
+
+static void report_down(struct link *link, const char *why)
+{
+    if (!link->reported_down) {
+        link->reported_down = true;
+        TRACE(&link->node->trace, TRACE_INFO, "no way to node %" PRIu64 " at %s: %s", link->id,
+              link->address, why);
+    }
+}
+
+static void close_link(struct link *link, const char *why)
+{
+    if (link->state == LINK_CLOSING || link->stream == NULL) {
+        return;
+    }
+    report_down(link, why);
+    io_timer_cancel(link->node->io, &link->retry);
+    feed_drop(link);
+    outbox_drop(&link->outbox);
+    link->state = LINK_CLOSING;
+    io_stream_close(link->node->io, link->stream, &link->close);
+}
+
+static int take_frame(void *context, const struct frame *frame)
+{
+    struct link *link = context;
+    struct kvapp_node *node = link->node;
+    if (link->state != LINK_GREETING || frame->type != FRAME_PEER_WELCOME) {
+        return KV_ERR_MALFORMED;
+    }
+    struct peer_welcome welcome;
+    int err = peer_welcome_decode(frame->payload, &welcome);
+    if (err != 0) {
+        return err;
+    }
+    if (welcome.status != 0) {
+        TRACE(&node->trace, TRACE_WARN, "node %" PRIu64 " at %s refused this server: %.*s",
+              link->id, link->address, (int)welcome.text.size, (const char *)welcome.text.data);
+        return welcome.status;
+    }
+    if (welcome.cluster_id != node->config.cluster_id || welcome.id != link->id) {
+        return KV_ERR_FOREIGN;
+    }
+    io_timer_cancel(node->io, &link->retry);
+    link->state = LINK_UP;
+    link->backoff_us = BACKOFF_MIN_US;
+    link->reported_down = false;
+    TRACE(&node->trace, TRACE_INFO, "connected to node %" PRIu64 " at %s", link->id, link->address);
+    return 0;
+}
+
+static void received(struct io_receive *receive, struct slice bytes, int64_t result)
+{
+    struct link *link = CONTAINER_OF(receive, struct link, receive);
+    if (link->state == LINK_CLOSING) {
+        return;
+    }
+    if (result < 0) {
+        close_link(link, io_error_sentence(result));
+    } else if (bytes.size == 0) {
+        close_link(link, "it closed the connection");
+    } else {
+        int err = intake_feed(&link->intake, bytes, take_frame, link);
+        if (err < 0) {
+            close_link(link, kvapp_err_sentence(err));
+        }
+    }
+}
+
+static void sent(struct outbox *outbox, int64_t error)
+{
+    struct link *link = CONTAINER_OF(outbox, struct link, outbox);
+    if (error != 0) {
+        close_link(link, io_error_sentence(error));
+    }
+}
+
+static void greet(struct link *link)
+{
+    const struct peer_hello hello = {
+        .protocol_min = PEER_PROTOCOL_MIN,
+        .protocol_max = PEER_PROTOCOL_MAX,
+        .cluster_id = link->node->config.cluster_id,
+        .from = link->node->config.id,
+        .to = link->id,
+    };
+    peer_hello_encode(&hello, outbox_begin(&link->outbox));
+    outbox_end(&link->outbox);
+}
+
+static void connected(struct io_connect *connect, struct io_stream *stream, int64_t result)
+{
+    struct link *link = CONTAINER_OF(connect, struct link, connect);
+    struct kvapp_node *node = link->node;
+    io_timer_cancel(node->io, &link->retry);
+    if (stream == NULL) {
+        report_down(link, io_error_sentence(result));
+        back_off(link);
+        return;
+    }
+    link->stream = stream;
+    if (node->state == NODE_CLOSING) {
+        close_link(link, "this server stops");
+        return;
+    }
+    link->outbox.stream = stream;
+    link->state = LINK_GREETING;
+    uint64_t paces_us =
+        4000 * ((uint64_t)node->config.timing.network_delay_ms + node->config.timing.event_loop_ms);
+    io_timer_set(node->io, &link->retry, io_now_us(node->io) + GREETING_US + paces_us);
+    io_receive_start(node->io, stream, &link->receive);
+    greet(link);
+}
+
+/* One timer, by state: time to connect, or the connection or the welcome has not come in time. */
+static void timer_due(struct io_timer *timer)
+{
+    struct link *link = CONTAINER_OF(timer, struct link, retry);
+    switch (link->state) {
+    case LINK_DOWN:
+        connect_now(link);
+        break;
+    case LINK_CONNECTING:
+        io_connect_cancel(link->node->io, &link->connect);
+        break;
+    default:
+        close_link(link, "it did not answer the greeting");
+        break;
+    }
+}
+
+static void connect_now(struct link *link)
+{
+    struct kvapp_node *node = link->node;
+    struct io_address address;
+    if (io_resolve(node->io, link->address, &address) != 0) {
+        report_down(link, "its host name does not resolve");
+        back_off(link);
+        return;
+    }
+    link->state = LINK_CONNECTING;
+    io_timer_set(node->io, &link->retry, io_now_us(node->io) + GREETING_US);
+    io_connect_start(node->io, &link->connect, &address);
+}
+
+void links_init(struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->config.members.count; i++) {
+        const struct member *member = &node->config.members.at[i];
+        if (member->id == node->config.id) {
+            continue;
+        }
+        struct link *link = &node->links[node->link_count++];
+        *link = (struct link){
+            .node = node,
+            .id = member->id,
+            .backoff_us = BACKOFF_MIN_US,
+            .connect.done = connected,
+            .receive.done = received,
+            .close.done = close_done,
+        };
+        memcpy(link->address, member->address, sizeof link->address);
+        io_timer_init(&link->retry, timer_due);
+        outbox_init(&link->outbox, node->io, (uint64_t)node->config.timing.network_delay_ms * 1000,
+                    sent);
+        feed_init(link);
+    }
+}
+
+void links_start(struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        connect_now(&node->links[i]);
+    }
+}
+
+void links_kick(struct kvapp_node *node, uint64_t id)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        if (link->id == id && link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
+            link->backoff_us = BACKOFF_MIN_US;
+            io_timer_set(node->io, &link->retry, io_now_us(node->io));
+        }
+    }
+}
+
+void links_send(struct kvapp_node *node, const struct raft_message *message)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        if (link->id != message->to) {
+            continue;
+        }
+        if (link->state != LINK_UP || outbox_size(&link->outbox) > LINK_OUT_MAX) {
+            return;
+        }
+        if (message->type == RAFT_APPEND_REQUEST) {
+            feed_append(link, message);
+        } else {
+            peer_message_encode(message, outbox_begin(&link->outbox));
+            outbox_end(&link->outbox);
+        }
+    }
+}
+
+void links_flush(struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        if (node->links[i].state != LINK_CLOSING) {
+            outbox_flush(&node->links[i].outbox);
+        }
+    }
+}
+
+void links_stop(struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        link->reported_down = true; /* What follows is this server's own doing. */
+        io_timer_cancel(node->io, &link->retry);
+        if (link->state == LINK_CONNECTING) {
+            io_connect_cancel(node->io, &link->connect);
+        }
+        close_link(link, "this server stops");
+    }
+}
+
+bool links_closed(const struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        const struct link *link = &node->links[i];
+        if (link->state != LINK_DOWN || link->reading) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void links_done(struct kvapp_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        io_timer_cancel(node->io, &link->retry);
+        feed_done(link);
+        intake_done(&link->intake);
+        outbox_done(&link->outbox);
+    }
+}

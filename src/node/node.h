@@ -1,0 +1,269 @@
+/*
+ * One server, inside. A turn drains each stage once, in the order of the way of the data:
+ *
+ *   clients.c   bytes from clients ─► requests         ┐ queued by
+ *   inbound.c   bytes from members ─► inbox            │ completions
+ *   storage     stored tickets                         ┘
+ *   ── node_turn (turn.c) ─────────────────────────────────────────────
+ *   step.c      inbox, tickets, time ─► raft_step ─► effects
+ *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
+ *   reads.c     all reads of the turn: one RAFT_READ_ASKED
+ *   step.c      one storage_flush
+ *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
+ *   reads.c     confirmed reads ─► replies
+ *   outbox.c    one send per connection
+ *
+ * No stage calls an earlier one.
+ */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "base/list.h"
+#include "base/trace.h"
+#include "io/io.h"
+#include "kv/kv.h"
+#include "kvapp/node.h"
+#include "node/intake.h"
+#include "node/options.h"
+#include "node/outbox.h"
+#include "node/tracker.h"
+#include "storage/storage.h"
+#include "wire/peer.h"
+
+enum node_state {
+    NODE_STARTING, /* the data directory is being recovered */
+    NODE_SERVING,
+    NODE_DRAINING, /* asked to stop: no new requests; what is in flight ends, within a bound */
+    NODE_CLOSING,  /* storage and connections are being closed */
+    NODE_ENDED,
+};
+
+enum {
+    CLIENTS_MAX = 10000,
+    CLIENT_WAITING_MAX = 1024,           /* requests of one client not yet answered */
+    CLIENT_OUT_MAX = 4 * 1024 * 1024,    /* bytes a client has not yet taken */
+    NODE_WAITING_MAX = 64 * 1024 * 1024, /* bytes of requests not yet answered, of all clients */
+    REQUEST_COST = 128,                  /* accounted for a request beside its bytes */
+    REQUEST_TIMEOUT_MS = 30 * 1000,
+    UNCOMMITTED_MAX = 16384, /* entries */
+    TRACKER_CAPACITY = 2 * UNCOMMITTED_MAX,
+    APPEND_BYTES = 512 * 1024, /* of entries in one append, unless one entry is larger */
+    APPEND_WINDOW = 32,        /* appends in flight to one member */
+    INBOX_MAX = 32 * 1024 * 1024,
+    APPLY_PER_TURN = 8192, /* entries */
+    DRAIN_MS = 1000,
+};
+
+/* ---- a client's connection (clients.c) ---- */
+
+struct client {
+    struct list link;  /* in node->clients */
+    struct list dirty; /* in node->dirty while bytes wait to be sent */
+    struct list stuck; /* in node->stuck while the whole node has too much waiting */
+    struct kvapp_node *node;
+    struct io_stream *stream; /* NULL once closed */
+    struct io_receive receive;
+    struct io_close close;
+    struct intake intake;
+    struct outbox outbox;
+    uint32_t waiting;     /* requests not yet answered; holds the struct alive */
+    uint64_t write_index; /* newest entry proposed for it: its later reads see it */
+    bool paused;          /* does not receive: back-pressure */
+    bool ended;           /* the peer sends no more, or must not: close when all is answered */
+    bool closing;
+    struct buf held; /* reads that wait until the client takes its bytes (reads.c) */
+};
+
+/* ---- members: links.c (out), inbound.c (in) ---- */
+
+enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSING };
+
+/* The way to another member: this server connects, greets and sends. */
+struct link {
+    struct kvapp_node *node;
+    uint64_t id;
+    char address[ADDRESS_SIZE_MAX];
+    enum link_state state;
+    bool reported_down; /* a failure was logged; the next one is not until it was up */
+    uint64_t backoff_us;
+    struct io_timer retry;
+    struct io_connect connect;
+    struct io_stream *stream;
+    struct io_receive receive;
+    struct io_close close;
+    struct intake intake;
+    struct outbox outbox;
+    /* Appends whose entries must be read from the disk first wait here, in order (feed.c). */
+    struct raft_message *waiting;
+    size_t waiting_first;
+    size_t waiting_count;
+    struct buf gathered; /* entries of waiting[first] read so far */
+    uint64_t gathered_count;
+    bool reading;
+    bool discard; /* the connection broke during the read */
+    struct storage_read read;
+};
+
+/* A connection from another member: it sends, this server listens. */
+struct inbound {
+    struct list link; /* in node->inbound */
+    struct kvapp_node *node;
+    struct io_stream *stream;
+    struct io_receive receive;
+    struct io_close close;
+    struct intake intake;
+    struct outbox outbox;     /* for the one answer to the greeting */
+    struct io_timer deadline; /* of the greeting */
+    uint64_t from;            /* 0: has not greeted yet */
+    bool paused;
+    bool closing;
+};
+
+/* ---- reads (reads.c) ---- */
+
+/* All reads of one turn: one tag, released together. */
+struct read_batch {
+    struct list link;
+    uint64_t tag;
+    uint64_t index; /* may be served once this entry is applied; 0: not yet released */
+    uint64_t deadline_ms;
+    struct buf bytes; /* records: see reads.c */
+};
+
+struct reads {
+    struct buf asked;    /* records of this turn */
+    uint64_t after;      /* the newest write that they must see */
+    struct list waiting; /* batches in the order of their tags */
+    struct list spare;
+    uint64_t next_tag;
+};
+
+/* ---- the node ---- */
+
+struct kvapp_node {
+    struct node_config config;
+    struct kvapp_node_options options; /* strings inside are not kept */
+    enum node_state state;
+    int ended_err;
+    char error[512];
+
+    struct io *io;
+    struct trace trace;
+    struct io_timer wake;
+    struct io_signal signal;
+    bool signal_started;
+    uint64_t started_us;
+    uint64_t next_turn_us; /* paced modes */
+    uint64_t drain_until_us;
+    bool more_work; /* something is left for another turn at once */
+
+    struct storage *storage; /* NULL once closed */
+    bool storage_closing;
+    uint64_t stored_ticket; /* reported by storage, not yet by raft */
+    uint64_t staged_ticket; /* newest of this turn, not yet flushed; 0: none */
+    char stopped_by[512];   /* what storage reported: the node must stop */
+    int stopped_err;
+
+    struct raft *raft; /* NULL until recovered */
+    struct raft_effects effects;
+    uint64_t raft_wake_ms;
+    uint64_t commit_index;
+    enum raft_role role;
+    uint64_t leader;
+
+    struct kv *kv;
+    struct storage_read apply_read;
+    bool apply_reading;
+
+    struct io_listener *raft_listener;
+    struct io_accept raft_accept;
+    struct io_listener *client_listener;
+    struct io_accept client_accept;
+    struct link links[MEMBERS_MAX];
+    size_t link_count;
+    struct list inbound;
+    size_t inbound_count;
+    struct buf inbox; /* records: from u64, type u8, size u32, payload */
+
+    struct list clients;
+    size_t client_count;
+    struct list dirty;
+    struct list stuck;
+    size_t waiting_bytes;
+    struct buf writes;   /* records of writes not yet proposed: see propose.c */
+    size_t writes_first; /* offset of the first one that is left */
+    struct tracker tracker;
+    struct reads reads;
+    struct buf scratch;
+};
+
+/* turn.c */
+void node_turn(struct kvapp_node *node);
+void node_fail(struct kvapp_node *node, int err, const char *sentence);
+uint64_t node_now_ms(const struct kvapp_node *node);
+
+/* step.c: events into the core, effects out */
+void step_start(struct kvapp_node *node);
+void step_inbox(struct kvapp_node *node);
+void step_stored(struct kvapp_node *node);
+void step_time(struct kvapp_node *node);
+int step_event(struct kvapp_node *node, const struct raft_event *event, struct slice entries);
+void step_flush(struct kvapp_node *node);
+
+/* propose.c */
+void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
+void propose_all(struct kvapp_node *node);
+
+/* reads.c */
+void reads_init(struct reads *reads);
+void reads_done(struct reads *reads);
+void reads_queue(struct kvapp_node *node, struct client *client, uint64_t request_id,
+                 struct slice command, size_t cost);
+void reads_ask(struct kvapp_node *node);
+void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index);
+void reads_serve(struct kvapp_node *node);
+void reads_serve_held(struct client *client);
+void reads_fail(struct kvapp_node *node);
+void reads_expire(struct kvapp_node *node);
+bool reads_none(const struct kvapp_node *node);
+
+/* apply.c */
+void apply_committed(struct kvapp_node *node);
+
+/* reply.c: answers into a client's outbox; each ends one waiting request */
+void reply_send(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,
+                const char *sentence);
+void reply_error(struct kvapp_node *node, const struct waiter *waiter, int err);
+void reply_redirect(struct kvapp_node *node, const struct waiter *waiter);
+void reply_lost(struct kvapp_node *node);
+void reply_expire(struct kvapp_node *node);
+void reply_status(struct client *client, uint64_t request_id);
+
+/* clients.c */
+int clients_listen(struct kvapp_node *node, const struct io_address *address);
+void clients_start(struct kvapp_node *node);
+void clients_flush(struct kvapp_node *node);
+void clients_resume(struct kvapp_node *node);
+void clients_stop(struct kvapp_node *node);
+void client_mark_dirty(struct client *client);
+void client_release(struct client *client, size_t cost);
+
+/* links.c, feed.c, inbound.c */
+void links_init(struct kvapp_node *node);
+void links_start(struct kvapp_node *node);
+void links_send(struct kvapp_node *node, const struct raft_message *message);
+void links_kick(struct kvapp_node *node, uint64_t id);
+void links_flush(struct kvapp_node *node);
+void links_stop(struct kvapp_node *node);
+void links_done(struct kvapp_node *node);
+bool links_closed(const struct kvapp_node *node);
+void feed_init(struct link *link);
+void feed_append(struct link *link, const struct raft_message *message);
+void feed_drop(struct link *link);
+void feed_done(struct link *link);
+int inbound_listen(struct kvapp_node *node, const struct io_address *address);
+void inbound_resume(struct kvapp_node *node);
+void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
+void inbound_stop(struct kvapp_node *node);
+
+#endif

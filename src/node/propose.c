@@ -1,0 +1,138 @@
+/*
+ * Writes: what clients sent in this turn becomes entries, staged in the storage's memory and
+ * proposed to the core as one count. Nothing is logged that the state machine would refuse to
+ * decode: that was checked when it arrived.
+ *
+ * A queued write is a record in node->writes: struct waiter, u32 size, the command's bytes.
+ */
+#include "node/node.h"
+
+void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command)
+{
+    buf_append(&node->writes, waiter, sizeof *waiter);
+    buf_put_sized(&node->writes, command);
+}
+
+/* The first record of the queue; false when it is empty. */
+static bool peek(const struct kvapp_node *node, struct waiter *ret_waiter,
+                 struct slice *ret_command, size_t *ret_size)
+{
+    struct reader reader = reader_of(
+        slice_of(node->writes.data + node->writes_first, node->writes.size - node->writes_first));
+    if (reader.left == 0) {
+        return false;
+    }
+    memcpy(ret_waiter, reader_bytes(&reader, sizeof *ret_waiter).data, sizeof *ret_waiter);
+    *ret_command = reader_sized(&reader);
+    CHECK(!reader.failed);
+    *ret_size = sizeof *ret_waiter + 4 + ret_command->size;
+    return true;
+}
+
+/* Gives the queue's memory back to the front once it is empty, or mostly read. */
+static void tidy_queue(struct kvapp_node *node)
+{
+    if (node->writes_first == node->writes.size) {
+        buf_clear(&node->writes);
+        node->writes_first = 0;
+        if (node->writes.capacity > 1024 * 1024) {
+            buf_done(&node->writes);
+        }
+    } else if (node->writes_first > node->writes.size / 2) {
+        buf_consume(&node->writes, node->writes_first);
+        node->writes_first = 0;
+    }
+}
+
+static void redirect_all(struct kvapp_node *node)
+{
+    struct waiter waiter;
+    struct slice command;
+    size_t size = 0;
+    while (peek(node, &waiter, &command, &size)) {
+        node->writes_first += size;
+        reply_redirect(node, &waiter);
+    }
+}
+
+/* Stages as many queued writes as there is room for; returns their number. */
+static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
+{
+    const uint64_t first = raft_last_index(node->raft) + 1;
+    const uint64_t term = raft_term(node->raft);
+    const uint64_t now_ms = node_now_ms(node);
+    const uint64_t wall_ms = io_wall_ms(node->io);
+    uint64_t count = 0;
+    struct waiter waiter;
+    struct slice command;
+    size_t size = 0;
+    while (count < room && peek(node, &waiter, &command, &size)) {
+        const struct entry entry = {
+            .index = first + count,
+            .term = term,
+            .time_ms = wall_ms,
+            .kind = ENTRY_COMMAND,
+            .payload = command,
+        };
+        storage_append(node->storage, &entry);
+        waiter.deadline_ms = now_ms + REQUEST_TIMEOUT_MS;
+        tracker_add(&node->tracker, entry.index, &waiter);
+        if (waiter.client != NULL) {
+            waiter.client->write_index = entry.index;
+        }
+        node->writes_first += size;
+        count++;
+    }
+    return count;
+}
+
+void propose_all(struct kvapp_node *node)
+{
+    if (node->writes.size == node->writes_first) {
+        return;
+    }
+    if (raft_role(node->raft) != RAFT_LEADER) {
+        redirect_all(node);
+    } else {
+        uint64_t room = raft_room(node->raft);
+        uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
+        uint64_t count = stage_writes(node, room < slots ? room : slots);
+        if (count > 0) {
+            const struct raft_event event = {
+                .type = RAFT_PROPOSED,
+                .now_ms = node_now_ms(node),
+                .propose_count = count,
+            };
+            CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
+        }
+    }
+    tidy_queue(node);
+}
+
+int kvapp_node_propose(struct kvapp_node *node, const void *command, size_t command_size,
+                       struct kvapp_proposal *proposal)
+{
+    if (node->state != NODE_SERVING || raft_role(node->raft) != RAFT_LEADER) {
+        return KV_ERR_NOT_LEADER;
+    }
+    struct command decoded;
+    struct slice bytes = slice_of(command, command_size);
+    int err = command_decode(bytes, &decoded);
+    if (err == 0) {
+        err = command_check(&decoded);
+    }
+    if (err == 0 && !operation_is_write(decoded.operation)) {
+        err = KV_ERR_INVALID;
+    }
+    if (err == 0 && node->waiting_bytes > NODE_WAITING_MAX) {
+        err = KV_ERR_BUSY;
+    }
+    if (err != 0) {
+        return err;
+    }
+    const struct waiter waiter = {.proposal = proposal, .cost = command_size + REQUEST_COST};
+    node->waiting_bytes += waiter.cost;
+    propose_queue(node, &waiter, bytes);
+    node->more_work = true;
+    return 0;
+}

@@ -1,0 +1,209 @@
+/*
+ * Events into the consensus core, and its effects out: to the storage (staged, then flushed once a
+ * turn), to the links, to the waiting reads.
+ */
+#include "node/node.h"
+
+#include <inttypes.h>
+
+/* ---- effects ---- */
+
+/* Stages the entries of a received append from `first` on; their checksums are right. */
+static void stage_received(struct kvapp_node *node, struct slice entries, uint64_t first,
+                           uint64_t count)
+{
+    size_t at = 0;
+    while (count > 0) {
+        CHECK(at + ENTRY_HEADER_SIZE <= entries.size);
+        const uint8_t *entry = entries.data + at;
+        size_t size = entry_size_at(entry);
+        CHECK(at + size <= entries.size);
+        if (get_u64(entry + 8) >= first) {
+            CHECK(get_u64(entry + 8) == storage_last_index(node->storage) + 1);
+            storage_append_encoded(node->storage, slice_of(entry, size));
+            count--;
+        }
+        at += size;
+    }
+}
+
+static void stage(struct kvapp_node *node, const struct raft_event *event, struct slice entries)
+{
+    const struct raft_store *store = &node->effects.store;
+    if (store->flags == 0) {
+        return;
+    }
+    if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
+        CHECK(store->truncate_from > node->commit_index);
+        storage_truncate(node->storage, store->truncate_from);
+    }
+    if ((store->flags & RAFT_STORE_NOOP) != 0) {
+        const struct entry noop = {
+            .index = store->append_first,
+            .term = store->term,
+            .time_ms = io_wall_ms(node->io),
+            .kind = ENTRY_NOOP,
+        };
+        storage_append(node->storage, &noop);
+    } else if ((store->flags & RAFT_STORE_ENTRIES) != 0 && event->type == RAFT_RECEIVED) {
+        stage_received(node, entries, store->append_first, store->append_count);
+    }
+    if ((store->flags & RAFT_STORE_VOTE) != 0) {
+        storage_vote(node->storage, store->term, store->voted_for);
+    }
+    CHECK(storage_last_index(node->storage) == raft_last_index(node->raft));
+    CHECK(store->ticket > node->staged_ticket);
+    node->staged_ticket = store->ticket;
+}
+
+/* What a change of role, term or leader means for those who wait. */
+static void note_role(struct kvapp_node *node)
+{
+    const struct raft_effects *effects = &node->effects;
+    bool was_leader = node->role == RAFT_LEADER;
+    node->role = effects->role;
+    if (effects->leader != node->leader) {
+        node->leader = effects->leader;
+        const struct member *leader = members_find(&node->config.members, effects->leader);
+        if (leader == NULL) {
+            TRACE(&node->trace, TRACE_INFO, "no leader is known in term %" PRIu64, effects->term);
+        } else {
+            TRACE(&node->trace, TRACE_INFO,
+                  "the leader of term %" PRIu64 " is node %" PRIu64 " at %s", effects->term,
+                  leader->id, leader->address);
+        }
+    }
+    if (was_leader && effects->role != RAFT_LEADER) {
+        reply_lost(node);
+        reads_fail(node);
+    }
+}
+
+int step_event(struct kvapp_node *node, const struct raft_event *event, struct slice entries)
+{
+    int err = raft_step(node->raft, event, &node->effects);
+    if (err != 0) {
+        return err;
+    }
+    const struct raft_effects *effects = &node->effects;
+    stage(node, event, entries);
+    for (size_t i = 0; i < effects->message_count; i++) {
+        links_send(node, &effects->messages[i]);
+    }
+    if (effects->role_changed) {
+        note_role(node);
+    }
+    if (effects->read_tag != 0) {
+        reads_release(node, effects->read_tag, effects->read_index);
+    }
+    CHECK(effects->commit_index >= node->commit_index);
+    node->commit_index = effects->commit_index;
+    node->raft_wake_ms = effects->wake_ms;
+    return 0;
+}
+
+/* ---- events ---- */
+
+void step_start(struct kvapp_node *node)
+{
+    node->raft_wake_ms = 0;
+    step_time(node);
+}
+
+void step_time(struct kvapp_node *node)
+{
+    uint64_t now_ms = node_now_ms(node);
+    if (now_ms >= node->raft_wake_ms) {
+        const struct raft_event event = {.type = RAFT_TICKED, .now_ms = now_ms};
+        CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
+    }
+}
+
+void step_stored(struct kvapp_node *node)
+{
+    if (node->stored_ticket == 0) {
+        return;
+    }
+    const struct raft_event event = {
+        .type = RAFT_STORED,
+        .now_ms = node_now_ms(node),
+        .ticket = node->stored_ticket,
+    };
+    node->stored_ticket = 0;
+    CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
+}
+
+/* The entries of an append are what its message says, each with a right checksum. */
+static int check_entries(const struct raft_append_request *append, struct slice entries)
+{
+    uint64_t index = append->prev_index;
+    size_t at = 0;
+    for (size_t i = 0; i < append->run_count; i++) {
+        for (uint64_t n = 0; n < append->runs[i].count; n++) {
+            struct entry entry;
+            size_t size = 0;
+            int err = entry_decode(slice_of(entries.data + at, entries.size - at), &entry, &size);
+            if (err != 0) {
+                return err;
+            }
+            index++;
+            if (entry.index != index || entry.term != append->runs[i].term) {
+                return KV_ERR_MALFORMED;
+            }
+            at += size;
+        }
+    }
+    return at == entries.size ? 0 : KV_ERR_MALFORMED;
+}
+
+static int step_message(struct kvapp_node *node, uint64_t from, const struct frame *frame)
+{
+    struct raft_message message;
+    struct slice entries = {0};
+    int err = peer_message_decode(frame, &message, &entries);
+    if (err != 0) {
+        return err;
+    }
+    if (message.from != from) {
+        return KV_ERR_FOREIGN;
+    }
+    if (message.type == RAFT_APPEND_REQUEST) {
+        err = check_entries(&message.append_request, entries);
+        if (err != 0) {
+            return err;
+        }
+    }
+    const struct raft_event event = {
+        .type = RAFT_RECEIVED,
+        .now_ms = node_now_ms(node),
+        .message = &message,
+    };
+    return step_event(node, &event, entries);
+}
+
+void step_inbox(struct kvapp_node *node)
+{
+    struct reader reader = reader_of(buf_slice(&node->inbox));
+    while (reader.left > 0) {
+        uint64_t from = reader_u64(&reader);
+        struct frame frame = {.type = reader_u8(&reader)};
+        frame.payload = reader_sized(&reader);
+        CHECK(!reader.failed);
+        int err = step_message(node, from, &frame);
+        if (err != 0) {
+            inbound_reject(node, from, kvapp_err_sentence(err));
+        }
+    }
+    buf_clear(&node->inbox);
+    if (node->inbox.capacity > 1024 * 1024) {
+        buf_done(&node->inbox);
+    }
+}
+
+void step_flush(struct kvapp_node *node)
+{
+    if (node->staged_ticket != 0) {
+        storage_flush(node->storage, node->staged_ticket);
+        node->staged_ticket = 0;
+    }
+}

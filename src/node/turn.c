@@ -1,0 +1,185 @@
+/*
+ * The loop: completions queue work, a turn drains it, stage by stage, in the order of node.h.
+ *
+ *     STARTING ──opened──► SERVING ──stop──► DRAINING ──drained──► CLOSING ──all closed──► ENDED
+ *         └───────────────────┴──── failure ────┴──────────────────►┘
+ */
+#include "node/node.h"
+
+#include <stdio.h>
+
+uint64_t node_now_ms(const struct kvapp_node *node)
+{
+    return io_now_us(node->io) / 1000;
+}
+
+/* ---- ending ---- */
+
+static void start_closing(struct kvapp_node *node)
+{
+    node->state = NODE_CLOSING;
+    io_listener_close(node->io, node->raft_listener);
+    io_listener_close(node->io, node->client_listener);
+    node->raft_listener = NULL;
+    node->client_listener = NULL;
+    if (node->raft != NULL) {
+        reply_lost(node);
+        reads_fail(node);
+    }
+    clients_stop(node);
+    links_stop(node);
+    inbound_stop(node);
+    node->storage_closing = true;
+    storage_close(node->storage);
+}
+
+void node_fail(struct kvapp_node *node, int err, const char *sentence)
+{
+    if (node->ended_err != 0 || node->state >= NODE_CLOSING) {
+        return;
+    }
+    node->ended_err = err;
+    (void)snprintf(node->error, sizeof node->error, "%s", sentence);
+    TRACE(&node->trace, TRACE_ERROR, "%s", sentence);
+    start_closing(node);
+}
+
+static bool is_drained(const struct kvapp_node *node)
+{
+    if (io_now_us(node->io) >= node->drain_until_us) {
+        return true;
+    }
+    if (!tracker_empty(&node->tracker) || !reads_none(node) ||
+        node->writes.size > node->writes_first) {
+        return false;
+    }
+    for (const struct list *at = node->clients.next; at != &node->clients; at = at->next) {
+        const struct client *client = CONTAINER_OF(at, struct client, link);
+        if (client->stream != NULL && outbox_size(&client->outbox) > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_closed(const struct kvapp_node *node)
+{
+    return node->storage == NULL && list_empty(&node->clients) && list_empty(&node->inbound) &&
+           links_closed(node);
+}
+
+void kvapp_node_stop(struct kvapp_node *node)
+{
+    if (node->state == NODE_STARTING) {
+        node->state = NODE_DRAINING;
+    } else if (node->state == NODE_SERVING) {
+        TRACE(&node->trace, TRACE_INFO, "stopping");
+        node->state = NODE_DRAINING;
+        node->drain_until_us = io_now_us(node->io) + DRAIN_MS * 1000;
+    }
+    node->next_turn_us = 0;
+    node->more_work = true;
+}
+
+/* ---- the turn ---- */
+
+static void run_stages(struct kvapp_node *node)
+{
+    step_stored(node);
+    step_inbox(node);
+    step_time(node);
+    propose_all(node);
+    reads_ask(node);
+    step_flush(node);
+    apply_committed(node);
+    reads_serve(node);
+    reply_expire(node);
+    reads_expire(node);
+    clients_resume(node);
+    inbound_resume(node);
+}
+
+static void set_wake(struct kvapp_node *node)
+{
+    const uint64_t pace_us = (uint64_t)node->config.timing.event_loop_ms * 1000;
+    if (node->config.timing.paced) {
+        io_timer_set(node->io, &node->wake, node->next_turn_us);
+        return;
+    }
+    uint64_t wake_us = node->raft_wake_ms * 1000;
+    if (node->state == NODE_DRAINING && node->drain_until_us < wake_us) {
+        wake_us = node->drain_until_us;
+    }
+    for (size_t i = 0; i < node->link_count; i++) {
+        uint64_t due_us = outbox_due_us(&node->links[i].outbox);
+        wake_us = due_us < wake_us ? due_us : wake_us;
+    }
+    for (const struct list *at = node->dirty.next; at != &node->dirty; at = at->next) {
+        const struct client *client = CONTAINER_OF(at, struct client, dirty);
+        uint64_t due_us = outbox_due_us(&client->outbox);
+        wake_us = due_us < wake_us ? due_us : wake_us;
+    }
+    /* The resolution of the timers: what is due within one period is done in one turn. */
+    wake_us += pace_us - 1;
+    io_timer_set(node->io, &node->wake, wake_us - wake_us % pace_us);
+}
+
+void node_turn(struct kvapp_node *node)
+{
+    node->more_work = false;
+    if (node->stopped_err != 0) {
+        node_fail(node, node->stopped_err, node->stopped_by);
+    }
+    if (node->state == NODE_DRAINING && node->raft == NULL) {
+        start_closing(node); /* It was stopped before it served. */
+    }
+    if (node->state == NODE_SERVING || node->state == NODE_DRAINING) {
+        run_stages(node);
+    }
+    clients_flush(node);
+    links_flush(node);
+    if (node->state == NODE_DRAINING && is_drained(node)) {
+        start_closing(node);
+    }
+    if (node->state == NODE_SERVING || node->state == NODE_DRAINING) {
+        set_wake(node);
+    }
+    if (node->state == NODE_CLOSING && is_closed(node)) {
+        io_timer_cancel(node->io, &node->wake);
+        node->state = NODE_ENDED;
+        if (node->ended_err == 0) {
+            TRACE(&node->trace, TRACE_INFO, "stopped; everything acknowledged is on the disk");
+        }
+    }
+}
+
+int kvapp_node_step(struct kvapp_node *node, uint32_t wait_ms)
+{
+    if (node->state == NODE_ENDED) {
+        return node->ended_err != 0 ? node->ended_err : KV_ERR_STOPPED;
+    }
+    const bool paced = node->config.timing.paced && node->state == NODE_SERVING;
+    uint64_t deadline_us = UINT64_MAX;
+    if (node->more_work && !paced) {
+        deadline_us = 0;
+    } else if (wait_ms != UINT32_MAX) {
+        deadline_us = io_now_us(node->io) + (uint64_t)wait_ms * 1000;
+    }
+    int err = io_run(node->io, deadline_us);
+    CHECK(err == 0);
+    if (paced && io_now_us(node->io) < node->next_turn_us && node->state == NODE_SERVING) {
+        return 0;
+    }
+    node->next_turn_us = io_now_us(node->io) + (uint64_t)node->config.timing.event_loop_ms * 1000;
+    node_turn(node);
+    return 0;
+}
+
+int kvapp_node_run(struct kvapp_node *node)
+{
+    int err = 0;
+    while (err == 0) {
+        err = kvapp_node_step(node, UINT32_MAX);
+    }
+    return err == KV_ERR_STOPPED ? 0 : err;
+}
