@@ -199,8 +199,9 @@ struct raft_restored {
 };
 
 /*
- * Makes a core, a follower at the restored term, as of now_ms. All memory is taken here, except that
- * the table of terms grows when a new term begins. Returns 0, KV_ERR_INVALID or KV_ERR_NO_MEMORY.
+ * Makes a core, a follower at the restored term, as of now_ms. All memory is taken here, except
+ * that the table of terms grows when a new term begins. Returns 0, KV_ERR_INVALID or
+ * KV_ERR_NO_MEMORY.
  */
 int raft_new(const struct raft_config *config, const struct raft_restored *restored,
              uint64_t now_ms, struct raft **ret_raft);

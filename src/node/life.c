@@ -151,7 +151,7 @@ static void woken(struct io_timer *timer)
 }
 
 static int listen_on(struct kvapp_node *node, const char *what, const char *address,
-                     int (*listen)(struct kvapp_node *, const struct io_address *), char *error,
+                     int (*begin)(struct kvapp_node *, const struct io_address *), char *error,
                      size_t error_size)
 {
     struct io_address resolved;
@@ -161,7 +161,7 @@ static int listen_on(struct kvapp_node *node, const char *what, const char *addr
                        what, address);
         return err;
     }
-    err = listen(node, &resolved);
+    err = begin(node, &resolved);
     if (err != 0) {
         (void)snprintf(error, error_size, "cannot listen on the %s address %s: %s", what, address,
                        io_error_sentence(err));

@@ -6,6 +6,7 @@
 #include "kv/command.h"
 #include "kvapp/node.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,6 +33,19 @@ static uint64_t clock_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_directory(const char *path)
+{
+    assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 /* ---- the world ---- */
@@ -77,9 +91,7 @@ static bool ports_are_free(uint16_t port, size_t count)
         struct kvapp_node *node = NULL;
         int err = kvapp_node_new(&options, error, sizeof error, &node);
         kvapp_node_free(node);
-        char command[128];
-        (void)snprintf(command, sizeof command, "rm -rf %s", directory);
-        assert_int_equal(system(command), 0);
+        remove_directory(directory);
         if (err != 0) {
             return false;
         }
@@ -126,9 +138,7 @@ static void world_done(struct world *world)
     for (size_t i = 0; i < world->count; i++) {
         stop_node(world, i);
     }
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf %s", world->directory);
-    assert_int_equal(system(command), 0);
+    remove_directory(world->directory);
 }
 
 static struct kvapp_node *wait_for_leader(struct world *world)
