@@ -93,21 +93,21 @@ int members_parse(const char *text, struct members *ret_members, char *error, si
             (void)snprintf(error, error_size, "a cluster has at most %d members", MEMBERS_MAX);
             return KV_ERR_INVALID;
         }
-        struct member *member = &members.at[members.count];
-        int err = parse_member(part, size, numbered, members.count + 1, member, error, error_size);
+        struct member member;
+        int err = parse_member(part, size, numbered, members.count + 1, &member, error, error_size);
         if (err != 0) {
             return err;
         }
-        if (members_find(&members, member->id) != NULL) {
+        if (members_find(&members, member.id) != NULL) {
             (void)snprintf(error, error_size, "member id %llu is given twice",
-                           (unsigned long long)member->id);
+                           (unsigned long long)member.id);
             return KV_ERR_INVALID;
         }
-        if (members_find_address(&members, member->address) != NULL) {
-            (void)snprintf(error, error_size, "address %s is given twice", member->address);
+        if (members_find_address(&members, member.address) != NULL) {
+            (void)snprintf(error, error_size, "address %s is given twice", member.address);
             return KV_ERR_INVALID;
         }
-        members.count++;
+        members.at[members.count++] = member;
         if (part[size] == '\0') {
             break;
         }
