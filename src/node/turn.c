@@ -101,12 +101,9 @@ static void run_stages(struct kvapp_node *node)
 
 static void set_wake(struct kvapp_node *node)
 {
+    const bool paced = node->config.timing.paced && node->state == NODE_SERVING;
     const uint64_t pace_us = (uint64_t)node->config.timing.event_loop_ms * 1000;
-    if (node->config.timing.paced) {
-        io_timer_set(node->io, &node->wake, node->next_turn_us);
-        return;
-    }
-    uint64_t wake_us = node->raft_wake_ms * 1000;
+    uint64_t wake_us = paced ? node->next_turn_us : node->raft_wake_ms * 1000;
     if (node->state == NODE_DRAINING && node->drain_until_us < wake_us) {
         wake_us = node->drain_until_us;
     }
@@ -119,9 +116,25 @@ static void set_wake(struct kvapp_node *node)
         uint64_t due_us = outbox_due_us(&client->outbox);
         wake_us = due_us < wake_us ? due_us : wake_us;
     }
-    /* The resolution of the timers: what is due within one period is done in one turn. */
-    wake_us += pace_us - 1;
-    io_timer_set(node->io, &node->wake, wake_us - wake_us % pace_us);
+    if (!paced) {
+        /* The resolution of the timers: what is due within one period is done in one turn. */
+        wake_us += pace_us - 1;
+        wake_us -= wake_us % pace_us;
+    }
+    io_timer_set(node->io, &node->wake, wake_us);
+}
+
+/*
+ * The modes for people do one batch of events a period. What is no event of theirs does not wait
+ * for it: that the own disk has stored something, and that a delayed message is due.
+ */
+static void between_turns(struct kvapp_node *node)
+{
+    step_stored(node);
+    step_flush(node);
+    clients_flush(node);
+    links_flush(node);
+    set_wake(node);
 }
 
 void node_turn(struct kvapp_node *node)
@@ -167,7 +180,9 @@ int kvapp_node_step(struct kvapp_node *node, uint32_t wait_ms)
     }
     int err = io_run(node->io, deadline_us);
     CHECK(err == 0);
-    if (paced && io_now_us(node->io) < node->next_turn_us && node->state == NODE_SERVING) {
+    if (paced && io_now_us(node->io) < node->next_turn_us && node->state == NODE_SERVING &&
+        node->stopped_err == 0) {
+        between_turns(node);
         return 0;
     }
     node->next_turn_us = io_now_us(node->io) + (uint64_t)node->config.timing.event_loop_ms * 1000;
