@@ -47,14 +47,15 @@ struct kvapp_client_options {
  * Makes a client; connects on first use. Returns 0, KV_ERR_INVALID (the cluster's text),
  * KV_ERR_ADDRESS (a port beyond 65535, a name that does not resolve) or KV_ERR_IO.
  */
-int kvapp_client_new(const struct kvapp_client_options *options, struct kvapp_client **ret_client);
+KVAPP_PUBLIC int kvapp_client_new(const struct kvapp_client_options *options,
+                                  struct kvapp_client **ret_client);
 
 /* Closes the session (without waiting long for it) and all connections. Requests in flight end
  * with KV_ERR_STOPPED. NULL is fine. */
-void kvapp_client_free(struct kvapp_client *client);
+KVAPP_PUBLIC void kvapp_client_free(struct kvapp_client *client);
 
 /* One more sentence on the last failure: which address, what the system said. Never NULL. */
-const char *kvapp_client_error(const struct kvapp_client *client);
+KVAPP_PUBLIC const char *kvapp_client_error(const struct kvapp_client *client);
 
 /* What a request gave. The data are borrowed until the next call with this client (or, in `done`,
  * until it returns). */
@@ -76,22 +77,23 @@ struct kvapp_item {
     size_t value_size;
     uint64_t revision;
 };
-bool kvapp_reply_next(const struct kvapp_reply *reply, bool is_scan, size_t *cursor,
-                      struct kvapp_item *ret_item);
+KVAPP_PUBLIC bool kvapp_reply_next(const struct kvapp_reply *reply, bool is_scan, size_t *cursor,
+                                   struct kvapp_item *ret_item);
 
 /* ---- calls that wait; each returns reply->status ---- */
 
-int kvapp_get(struct kvapp_client *client, const void *key, size_t key_size,
-              struct kvapp_reply *ret_reply);
-int kvapp_put(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
-              size_t value_size, struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_get(struct kvapp_client *client, const void *key, size_t key_size,
+                           struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_put(struct kvapp_client *client, const void *key, size_t key_size,
+                           const void *value, size_t value_size, struct kvapp_reply *ret_reply);
 /* Puts only if the key's modify revision is `expected` (0: only if it is not there). */
-int kvapp_put_if(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
-                 size_t value_size, uint64_t expected, struct kvapp_reply *ret_reply);
-int kvapp_delete(struct kvapp_client *client, const void *key, size_t key_size,
-                 struct kvapp_reply *ret_reply);
-int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_size,
-                    uint64_t expected, struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_put_if(struct kvapp_client *client, const void *key, size_t key_size,
+                              const void *value, size_t value_size, uint64_t expected,
+                              struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_delete(struct kvapp_client *client, const void *key, size_t key_size,
+                              struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_size,
+                                 uint64_t expected, struct kvapp_reply *ret_reply);
 
 /* Ranges: keys >= start, < end, that begin with prefix; empty parts do not restrict. */
 struct kvapp_range {
@@ -104,10 +106,10 @@ struct kvapp_range {
     uint32_t limit; /* keys in a page; 0: the server's maximum */
     bool values;    /* a scan: with values and revisions */
 };
-int kvapp_list(struct kvapp_client *client, const struct kvapp_range *range,
-               struct kvapp_reply *ret_reply);
-int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *range,
-                       struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_list(struct kvapp_client *client, const struct kvapp_range *range,
+                            struct kvapp_reply *ret_reply);
+KVAPP_PUBLIC int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *range,
+                                    struct kvapp_reply *ret_reply);
 
 /* ---- status of each member, asked directly ---- */
 
@@ -134,8 +136,8 @@ struct kvapp_member {
 };
 /* Asks all members at once, waits for each at most wait_ms. Fills `members`, which has room for 9,
  * in the order of the cluster's text. */
-int kvapp_status(struct kvapp_client *client, uint32_t wait_ms, struct kvapp_member *members,
-                 size_t *ret_count);
+KVAPP_PUBLIC int kvapp_status(struct kvapp_client *client, uint32_t wait_ms,
+                              struct kvapp_member *members, size_t *ret_count);
 
 /* ---- many requests in flight ---- */
 
@@ -157,12 +159,12 @@ struct kvapp_request {
     void *state; /* the client's, while in flight */
 };
 /* Starts a request; `done` comes from kvapp_client_run, exactly once. */
-void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request);
+KVAPP_PUBLIC void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request);
 
 /* Waits at most wait_ms for something to happen, and calls what is done. */
-int kvapp_client_run(struct kvapp_client *client, uint32_t wait_ms);
+KVAPP_PUBLIC int kvapp_client_run(struct kvapp_client *client, uint32_t wait_ms);
 
 /* The id of the leader that the client believes in; 0: none. */
-uint64_t kvapp_client_leader(const struct kvapp_client *client);
+KVAPP_PUBLIC uint64_t kvapp_client_leader(const struct kvapp_client *client);
 
 #endif

@@ -8,6 +8,9 @@
 #ifndef KVAPP_ERR_H
 #define KVAPP_ERR_H
 
+/* What a program that uses the library may call; everything else is hidden in it. */
+#define KVAPP_PUBLIC __attribute__((visibility("default")))
+
 /* X(code, number, kind, sentence) */
 #define KV_ERR_TABLE(X)                                                                            \
     X(NO_MEMORY, -1, "resource", "out of memory")                                                  \
@@ -48,12 +51,12 @@ enum kv_err {
 };
 
 /* The code as written in the source, such as "NOT_FOUND"; "OK" for 0; "UNKNOWN" for any other. */
-const char *kvapp_err_name(int err);
+KVAPP_PUBLIC const char *kvapp_err_name(int err);
 
 /* The error's kind: "key-value", "raft", "network", "storage", "I/O", "serialization", ... */
-const char *kvapp_err_kind(int err);
+KVAPP_PUBLIC const char *kvapp_err_kind(int err);
 
 /* One clause in plain words, without a capital letter or a full stop. Never NULL. */
-const char *kvapp_err_sentence(int err);
+KVAPP_PUBLIC const char *kvapp_err_sentence(int err);
 
 #endif

@@ -1,0 +1,82 @@
+/*
+ * A request from its submission to its `done`, and the pool that these come from. A pending is
+ * always in the list of all (by age), and in one of: the queue `fresh` (never sent), the queue
+ * `again` (to be sent once more, by age), or the list of what was sent to one server.
+ *
+ *     pool_take ──► fresh ──► sent ──► pool_give
+ *                     again ◄──┘ └◄── again
+ *
+ * While sent it has a slot, and its request id names slot and sending; so an answer finds it in
+ * one step, and the answer to an earlier sending finds nothing.
+ */
+#ifndef CLIENT_PENDING_H
+#define CLIENT_PENDING_H
+
+#include "base/list.h"
+#include "client/session.h"
+#include "kvapp/client.h"
+#include "wire/native.h"
+
+enum { IN_FLIGHT_MAX = 4096 };
+
+struct contact;
+
+/* The pending is gone already; the reply is borrowed. */
+typedef void (*pending_done_fn)(void *context, const struct kvapp_reply *reply);
+
+struct pending {
+    struct list age;
+    struct list queue;
+    struct session_write write;
+    uint64_t order;          /* of submission */
+    uint64_t deadline_us;    /* 0: not known yet, see loop.h */
+    uint64_t request_id;     /* while sent; else 0 */
+    struct contact *sent_to; /* while sent; else NULL */
+    struct command command;  /* borrows from whoever submitted it */
+    bool in_doubt;           /* a write of which an earlier sending may have been applied */
+    pending_done_fn done;
+    void *context;
+};
+
+struct pool_chunk;
+
+struct pool {
+    struct pool_chunk *chunks;
+    struct list free;
+    struct list all;
+    struct list fresh;
+    struct list again;
+    uint64_t orders;
+    struct pending **slots; /* IN_FLIGHT_MAX; NULL: free */
+    uint16_t *free_slots;   /* a stack */
+    size_t free_slot_count;
+    uint64_t sendings;
+};
+
+void pool_init(struct pool *pool);
+void pool_done(struct pool *pool);
+
+/* A new pending at the end of `fresh`. */
+struct pending *pool_take(struct pool *pool, const struct command *command, pending_done_fn done,
+                          void *context);
+/* Takes it out of every list and frees it. */
+void pool_give(struct pool *pool, struct pending *pending);
+
+/* The next to be sent, or NULL; it stays where it is. */
+struct pending *pool_next(const struct pool *pool);
+/* The oldest of all, or NULL. */
+struct pending *pool_oldest(const struct pool *pool);
+
+static inline bool pool_has_slot(const struct pool *pool)
+{
+    return pool->free_slot_count > 0;
+}
+
+/* Moves it from its queue to the end of `sent`, with a new request id. There is a slot. */
+void pool_send(struct pool *pool, struct pending *pending, struct contact *to, struct list *sent);
+/* Back to `again`, at its place by age. */
+void pool_return(struct pool *pool, struct pending *pending);
+/* The one that was sent under this id and has not come back; else NULL. */
+struct pending *pool_find(const struct pool *pool, uint64_t request_id);
+
+#endif
