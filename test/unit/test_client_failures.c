@@ -1,0 +1,580 @@
+/* The client library when servers die, stall, lie, or do not know who leads. */
+#include "client_world.h"
+
+#include "client/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned puts_seen(const struct world *world)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < world->sighting_count; i++) {
+        count += world->sightings[i].command.operation == OPERATION_PUT;
+    }
+    return count;
+}
+
+static const struct command *nth_put(const struct world *world, unsigned n)
+{
+    for (size_t i = 0; i < world->sighting_count; i++) {
+        if (world->sightings[i].command.operation == OPERATION_PUT && n-- == 0) {
+            return &world->sightings[i].command;
+        }
+    }
+    fail_msg("there are not so many puts");
+    return NULL;
+}
+
+static bool is_put(const struct command *command)
+{
+    return command->operation == OPERATION_PUT;
+}
+
+/* ---- leaders that die ---- */
+
+static enum fate apply_first_put_and_die(struct world *world, struct server *server,
+                                         const struct command *command)
+{
+    (void)server;
+    if (is_put(command) && puts_seen(world) == 1) {
+        world->leader = 2;
+        return FATE_APPLY_BREAK;
+    }
+    return FATE_ANSWER;
+}
+
+static void a_write_whose_leader_died_is_repeated_and_applied_once(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->fate = apply_first_put_and_die;
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_int_equal(world->puts_applied, 1);
+    assert_true(puts_seen(world) >= 2);
+    for (unsigned i = 1; i < puts_seen(world); i++) {
+        assert_int_equal(nth_put(world, i)->session, nth_put(world, 0)->session);
+        assert_int_equal(nth_put(world, i)->sequence, nth_put(world, 0)->sequence);
+    }
+    assert_int_equal(kvapp_client_leader(world->client), 2);
+    uint64_t revision = reply.revision;
+    assert_int_equal(get(world, "k", &reply), 0);
+    assert_int_equal(reply.revision, revision);
+}
+
+static void a_write_without_a_session_is_not_repeated(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->fate = apply_first_put_and_die;
+    start_client(world, &(struct kvapp_client_options){.no_session = true});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(puts_seen(world), 1);
+    assert_mentions(kvapp_client_error(world->client), world->servers[0].address);
+    assert_int_equal(get(world, "k", &reply), 0); /* a read goes on */
+}
+
+static enum fate lose_leadership_over_first_put(struct world *world, struct server *server,
+                                                const struct command *command)
+{
+    (void)server;
+    if (is_put(command) && puts_seen(world) == 1) {
+        world->leader = 3;
+        return FATE_APPLY_UNKNOWN;
+    }
+    return FATE_ANSWER;
+}
+
+static void an_unknown_outcome_is_asked_for_again(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->fate = lose_leadership_over_first_put;
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_int_equal(world->puts_applied, 1);
+}
+
+static void an_unknown_outcome_without_a_session_is_told(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->fate = lose_leadership_over_first_put;
+    start_client(world, &(struct kvapp_client_options){.no_session = true});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(puts_seen(world), 1);
+    /* The server's words, without what would upset a terminal. */
+    assert_mentions(kvapp_client_error(world->client), "lost ? leadership");
+}
+
+static enum fate refuse_twice(struct world *world, struct server *server,
+                              const struct command *command)
+{
+    (void)server;
+    (void)command;
+    return world->sighting_count == 1   ? FATE_BUSY
+           : world->sighting_count == 2 ? FATE_NOT_LEADER
+                                        : FATE_ANSWER;
+}
+
+static void what_was_not_taken_is_repeated_even_without_a_session(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->fate = refuse_twice;
+    start_client(world, &(struct kvapp_client_options){.no_session = true, .backoff_ms = 10});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_int_equal(world->puts_applied, 1);
+}
+
+static void a_server_that_restarts_is_found_again(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    stop_server(&world->servers[0]);
+    turn_for_ms(world, 30);
+    restart_server(&world->servers[0]);
+    assert_int_equal(put(world, "k", "w", &reply), 0);
+    assert_int_equal(world->puts_applied, 2);
+}
+
+/* ---- nobody leads ---- */
+
+static enum fate elect_after_six(struct world *world, struct server *server,
+                                 const struct command *command)
+{
+    (void)server;
+    (void)command;
+    if (world->sighting_count > 6) {
+        world->leader = 2;
+    }
+    return FATE_ANSWER;
+}
+
+static void an_election_is_waited_for(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->leader = 0;
+    start_client(world, &(struct kvapp_client_options){.backoff_ms = 20});
+    world->fate = elect_after_six;
+    struct kvapp_reply reply;
+    uint64_t before = now_ms(world);
+    assert_int_equal(get(world, "k", &reply), KV_ERR_NOT_FOUND);
+    assert_int_equal(world->leader, 2);
+    uint64_t took = now_ms(world) - before;
+    assert_in_range(took, 6 * 20, 2000);
+    assert_in_range(world->sighting_count, 7, 10);
+}
+
+static void a_cluster_that_never_elects_ends_in_a_timeout(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->leader = 0;
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 300, .backoff_ms = 20});
+    struct kvapp_reply reply;
+    uint64_t before = now_ms(world);
+    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    assert_in_range(now_ms(world) - before, 280, 600);
+    assert_mentions(kvapp_client_error(world->client), "knows of no leader: ask somebody else");
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_TIMEOUT); /* it was never taken */
+    assert_in_range(world->sighting_count, 2, 30);
+}
+
+static enum fate point_at_each_other(struct world *world, struct server *server,
+                                     const struct command *command)
+{
+    (void)command;
+    world->leader = server->id == 1 ? 2 : 1;
+    return FATE_ANSWER;
+}
+
+static void redirects_in_a_circle_are_followed_with_pauses(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 2);
+    world->fate = point_at_each_other;
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 400, .backoff_ms = 20});
+    struct kvapp_reply reply;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    assert_mentions(kvapp_client_error(world->client), "names as leader: 127.0.0.1");
+    assert_in_range(world->sighting_count, 4, 60);
+}
+
+/* ---- nobody is there ---- */
+
+static void a_dead_cluster_is_told_quickly(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    for (size_t i = 0; i < 3; i++) {
+        stop_server(&world->servers[i]);
+    }
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    uint64_t before = now_ms(world);
+    assert_int_equal(get(world, "k", &reply), KV_ERR_CONNECTION);
+    assert_in_range(now_ms(world) - before, 250, 1000); /* two pauses between three rounds */
+    for (size_t i = 0; i < 3; i++) {
+        assert_mentions(kvapp_client_error(world->client), world->servers[i].address);
+    }
+    assert_mentions(kvapp_client_error(world->client), "efused");
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_CONNECTION);
+    restart_server(&world->servers[1]);
+    world->leader = 2;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+}
+
+static enum fate apply_and_vanish(struct world *world, struct server *server,
+                                  const struct command *command)
+{
+    if (!is_put(command)) {
+        return FATE_ANSWER;
+    }
+    io_listener_close(world->io, server->listener);
+    server->listener = NULL;
+    return FATE_APPLY_BREAK;
+}
+
+static void a_write_that_died_with_the_cluster_is_in_doubt(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    world->fate = apply_and_vanish;
+    start_client(world, &(struct kvapp_client_options){.backoff_ms = 10});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_mentions(kvapp_client_error(world->client), world->servers[0].address);
+    assert_int_equal(world->puts_applied, 1);
+}
+
+/* ---- silence ---- */
+
+static void a_stopped_leader_is_left_for_one_that_leads(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 2000});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    struct server *first = &world->servers[0];
+    for (struct list *link = first->visits.next; link != &first->visits; link = link->next) {
+        io_receive_pause(world->io, CONTAINER_OF(link, struct visit, link)->stream);
+    }
+    first->stopped = true;
+    world->leader = 3;
+    uint64_t before = now_ms(world);
+    assert_int_equal(put(world, "k", "w", &reply), 0);
+    assert_in_range(now_ms(world) - before, 450, 1000); /* a quarter of the timeout, and a little */
+    assert_int_equal(kvapp_client_leader(world->client), 3);
+    assert_int_equal(world->puts_applied, 2);
+    before = now_ms(world);
+    assert_int_equal(put(world, "k", "x", &reply), 0);
+    assert_in_range(now_ms(world) - before, 0, 300);
+}
+
+static void a_slow_leader_is_not_left(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->servers[0].delay_us = 400 * 1000;
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 800});
+    struct kvapp_reply reply;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_NOT_FOUND);
+    assert_int_equal(world->sighting_count, 1);
+    assert_int_equal(world->servers[0].accepted, 1);
+    assert_true(world->servers[1].status_requests >= 1); /* they were asked, and do not lead */
+}
+
+static void a_first_member_that_is_stopped_does_not_hold_a_client(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->servers[0].stopped = true;
+    world->leader = 2;
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 1000});
+    struct kvapp_reply reply;
+    uint64_t before = now_ms(world);
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_in_range(now_ms(world) - before, 200, 600);
+}
+
+static enum fate ignore_all(struct world *world, struct server *server,
+                            const struct command *command)
+{
+    (void)world;
+    (void)server;
+    (void)command;
+    return FATE_IGNORE;
+}
+
+static enum fate ignore_puts(struct world *world, struct server *server,
+                             const struct command *command)
+{
+    (void)world;
+    (void)server;
+    return is_put(command) ? FATE_IGNORE : FATE_ANSWER;
+}
+
+static void silence_ends_a_read_in_a_timeout_and_a_write_in_doubt(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    struct kvapp_reply reply;
+    world->fate = ignore_all;
+    uint64_t before = now_ms(world);
+    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    assert_in_range(now_ms(world) - before, 190, 400);
+    assert_mentions(kvapp_client_error(world->client), "is connected, but silent");
+    assert_mentions(kvapp_client_error(world->client), world->servers[0].address);
+    world->fate = ignore_puts;
+    before = now_ms(world);
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_in_range(now_ms(world) - before, 190, 400);
+    /* What timed out is acknowledged, since it is not asked for again. */
+    world->fate = NULL;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_int_equal(nth_put(world, 1)->sequence, 2);
+    assert_int_equal(nth_put(world, 1)->acknowledged, 1);
+}
+
+static void an_answer_that_comes_too_late_is_ignored(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "old", &reply), 0);
+    world->servers[0].delay_us = 300 * 1000;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    world->servers[0].delay_us = 0;
+    assert_int_equal(put(world, "k", "new", &reply), 0);
+    turn_for_ms(world, 150);
+    assert_int_equal(get(world, "k", &reply), 0);
+    assert_memory_equal(reply.data, "new", 3);
+    assert_int_equal(world->servers[0].accepted, 1);
+}
+
+/* ---- nonsense ---- */
+
+static enum fate garbage_from_the_first(struct world *world, struct server *server,
+                                        const struct command *command)
+{
+    (void)world;
+    (void)command;
+    return server->id == 1 ? FATE_GARBAGE : FATE_ANSWER;
+}
+
+static void a_server_that_talks_nonsense_is_left(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 2);
+    world->leader = 2;
+    world->fate = garbage_from_the_first;
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_NOT_FOUND);
+    assert_int_equal(world->servers[0].accepted, 1);
+}
+
+static void nonsense_alone_is_told(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    world->fate = garbage_from_the_first;
+    start_client(world, &(struct kvapp_client_options){.backoff_ms = 10});
+    struct kvapp_reply reply;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_CONNECTION);
+    assert_mentions(kvapp_client_error(world->client), "sent what is no answer");
+}
+
+/* ---- sessions that are forgotten ---- */
+
+/* As many new sessions as the state machine keeps: all before them are forgotten. */
+static void evict_sessions(struct world *world)
+{
+    struct buf bytes = {0};
+    command_encode(&(struct command){.operation = OPERATION_OPEN_SESSION}, &bytes);
+    struct reply reply;
+    for (int i = 0; i < 100; i++) {
+        world->log_index++;
+        kv_apply(world->kv, world->log_index, 1, buf_slice(&bytes), &reply);
+    }
+    buf_done(&bytes);
+}
+
+static void a_forgotten_session_is_replaced_for_writes_that_cannot_have_happened(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    evict_sessions(world);
+    assert_int_equal(put(world, "k", "w", &reply), 0);
+    assert_int_equal(world->puts_applied, 2);
+    assert_int_equal(puts_seen(world), 3);
+    assert_int_not_equal(nth_put(world, 2)->session, nth_put(world, 0)->session);
+    assert_int_equal(nth_put(world, 2)->sequence, 1);
+}
+
+static enum fate apply_second_put_and_forget(struct world *world, struct server *server,
+                                             const struct command *command)
+{
+    (void)server;
+    if (is_put(command) && puts_seen(world) == 2) {
+        return FATE_APPLY_BREAK;
+    }
+    if (is_put(command) && puts_seen(world) == 3) {
+        evict_sessions(world);
+    }
+    return FATE_ANSWER;
+}
+
+static void a_forgotten_session_leaves_a_repeated_write_in_doubt(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    world->fate = apply_second_put_and_forget;
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    assert_int_equal(put(world, "k", "w", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(world->puts_applied, 2);
+    assert_int_equal(put(world, "k", "x", &reply), 0); /* in a session of its own */
+    assert_int_equal(world->puts_applied, 3);
+}
+
+/* ---- everything at once ---- */
+
+/* Misfortune of any kind, for a while; which server leads changes all the time. */
+static enum fate misfortune(struct world *world, struct server *server,
+                            const struct command *command)
+{
+    (void)command;
+    struct prng *prng = &world->prng;
+    if (prng_chance(prng, 4, 5)) {
+        return FATE_ANSWER;
+    }
+    if (prng_chance(prng, 1, 3)) {
+        world->leader = prng_between(prng, 0, world->server_count);
+    }
+    static const enum fate fates[] = {FATE_ANSWER,    FATE_APPLY_BREAK,  FATE_BREAK,
+                                      FATE_NO_LEADER, FATE_BUSY,         FATE_NOT_LEADER,
+                                      FATE_UNKNOWN,   FATE_APPLY_UNKNOWN};
+    enum fate fate = fates[prng_between(prng, 0, sizeof fates / sizeof fates[0] - 1)];
+    bool applies = fate == FATE_APPLY_BREAK || fate == FATE_APPLY_UNKNOWN;
+    return applies && server->id != world->leader ? FATE_BREAK : fate;
+}
+
+struct tracked {
+    struct kvapp_request request;
+    char key[16];
+    int status;
+    unsigned done;
+    uint64_t revision;
+};
+
+static void on_tracked(struct kvapp_request *request, const struct kvapp_reply *reply)
+{
+    struct tracked *tracked = request->context;
+    tracked->status = reply->status;
+    tracked->revision = reply->revision;
+    tracked->done++;
+}
+
+static void writes_are_applied_once_whatever_happens(void **state)
+{
+    struct world *world = *state;
+    enum { COUNT = 400 };
+    static struct tracked puts[COUNT];
+    memset(puts, 0, sizeof puts);
+    const char *text = getenv("KVAPP_TEST_SEED");
+    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 20260102;
+    print_message("# seed %llu\n", (unsigned long long)seed);
+    prng_init(&world->prng, seed);
+    start_servers(world, 3);
+    world->servers[1].piecemeal = true;
+    start_client(world, &(struct kvapp_client_options){
+                            .timeout_ms = 8000, .backoff_ms = 1, .retries = 1000});
+    world->fate = misfortune;
+    for (unsigned i = 0; i < COUNT; i++) {
+        (void)snprintf(puts[i].key, sizeof puts[i].key, "key-%u", i);
+        puts[i].request = (struct kvapp_request){
+            .kind = KVAPP_PUT,
+            .key = puts[i].key,
+            .key_size = strlen(puts[i].key),
+            .value = "v",
+            .value_size = 1,
+            .done = on_tracked,
+            .context = &puts[i],
+        };
+        kvapp_submit(world->client, &puts[i].request);
+        if (i % 16 == 15) {
+            assert_int_equal(kvapp_client_run(world->client, 1), 0);
+        }
+    }
+    uint64_t started = now_ms(world);
+    unsigned done = 0;
+    while (done < COUNT) {
+        assert_int_equal(kvapp_client_run(world->client, 20), 0);
+        if (io_now_us(world->io) / 1000 > started + 1500) {
+            world->fate = NULL; /* luck returns */
+            world->leader = world->leader == 0 ? 1 : world->leader;
+        }
+        done = 0;
+        for (unsigned i = 0; i < COUNT; i++) {
+            done += puts[i].done;
+        }
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_int_equal(puts[i].done, 1);
+        assert_int_equal(puts[i].status, 0);
+        struct reply reply;
+        struct command command = {.operation = OPERATION_GET, .key = slice_of_string(puts[i].key)};
+        kv_query(world->kv, &command, &reply);
+        assert_int_equal(reply.status, 0);
+        assert_int_equal(reply.revision, puts[i].revision);
+    }
+    assert_int_equal(world->puts_applied, COUNT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest cases[] = {
+        cmocka_unit_test(a_write_whose_leader_died_is_repeated_and_applied_once),
+        cmocka_unit_test(a_write_without_a_session_is_not_repeated),
+        cmocka_unit_test(an_unknown_outcome_is_asked_for_again),
+        cmocka_unit_test(an_unknown_outcome_without_a_session_is_told),
+        cmocka_unit_test(what_was_not_taken_is_repeated_even_without_a_session),
+        cmocka_unit_test(a_server_that_restarts_is_found_again),
+        cmocka_unit_test(an_election_is_waited_for),
+        cmocka_unit_test(a_cluster_that_never_elects_ends_in_a_timeout),
+        cmocka_unit_test(redirects_in_a_circle_are_followed_with_pauses),
+        cmocka_unit_test(a_dead_cluster_is_told_quickly),
+        cmocka_unit_test(a_write_that_died_with_the_cluster_is_in_doubt),
+        cmocka_unit_test(a_stopped_leader_is_left_for_one_that_leads),
+        cmocka_unit_test(a_slow_leader_is_not_left),
+        cmocka_unit_test(a_first_member_that_is_stopped_does_not_hold_a_client),
+        cmocka_unit_test(silence_ends_a_read_in_a_timeout_and_a_write_in_doubt),
+        cmocka_unit_test(an_answer_that_comes_too_late_is_ignored),
+        cmocka_unit_test(a_server_that_talks_nonsense_is_left),
+        cmocka_unit_test(nonsense_alone_is_told),
+        cmocka_unit_test(a_forgotten_session_is_replaced_for_writes_that_cannot_have_happened),
+        cmocka_unit_test(a_forgotten_session_leaves_a_repeated_write_in_doubt),
+        cmocka_unit_test(writes_are_applied_once_whatever_happens),
+    };
+    return run_client_cases("client_failures", cases, sizeof cases / sizeof cases[0]);
+}
