@@ -1,0 +1,69 @@
+/* kvapp client: one command from the command line, or the shell. */
+#include "cli/cli.h"
+
+#include "cli/shell.h"
+#include "cli/verbs.h"
+
+#include <stdio.h>
+
+void cli_print_help(FILE *out, const struct subcommand *subcommand)
+{
+    options_print_help(out, subcommand);
+    if (subcommand->owner == OWNER_CLIENT) {
+        (void)fputc('\n', out);
+        verbs_print_help(out);
+        (void)fputs("\nOptions of list, scan and delete-range:\n", out);
+        options_print_list(out, OWNER_RANGE);
+    }
+}
+
+struct kvapp_client_options cli_client_options(const struct options *options)
+{
+    const char *cluster = options_string(options, OPTION_CLUSTER);
+    return (struct kvapp_client_options){
+        .cluster = cluster == NULL ? "127.0.0.1:8080" : cluster,
+        .timeout_ms = (uint32_t)options_number(options, OPTION_TIMEOUT),
+        .client_port_offset = (uint32_t)options_number(options, OPTION_CLIENT_PORT_OFFSET),
+        .portable_io = options_number(options, OPTION_IO) == OPTION_IO_PORTABLE,
+    };
+}
+
+/* A reply that was not written was not given. */
+static enum exit_status finish(struct cli *cli, enum exit_status exit_status)
+{
+    if (fflush(cli->output.out) != 0 || ferror(cli->output.out)) {
+        (void)fputs("Error: the reply could not be written\n", stderr);
+        return EXIT_NO_ANSWER;
+    }
+    return exit_status;
+}
+
+int cli_client_main(const struct options *options)
+{
+    bool one_shot = options->word_count > 0;
+    struct cli cli = {
+        .output = {.out = stdout,
+                   .complaints = one_shot ? stderr : stdout,
+                   .json = options_number(options, OPTION_JSON) != 0,
+                   .raw = options_number(options, OPTION_RAW) != 0},
+        .timeout_ms = (uint32_t)options_number(options, OPTION_TIMEOUT),
+        .verbose = options_number(options, OPTION_VERBOSE) != 0,
+        .remarks = stderr,
+    };
+    struct kvapp_client_options client_options = cli_client_options(options);
+    enum exit_status exit_status;
+    int err = kvapp_client_new(&client_options, &cli.client);
+    if (err != 0) {
+        struct kvapp_reply reply = {.status = err};
+        output_failure(&cli.output, slice_of(NULL, 0), &reply, "");
+        exit_status = output_exit_status(err);
+    } else if (one_shot) {
+        exit_status = verb_run(&cli, options->words, options->word_count, options);
+    } else {
+        exit_status = shell_run(&cli);
+    }
+    exit_status = finish(&cli, exit_status);
+    kvapp_client_free(err == 0 ? cli.client : NULL);
+    output_done(&cli.output);
+    return (int)exit_status;
+}

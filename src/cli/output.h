@@ -1,0 +1,70 @@
+/*
+ * How replies look: as text for people, or as one JSON object each for programs.
+ *
+ *     {"ok":true,"key":"k","value":"v","revision":12}
+ *     {"ok":false,"error":"not_found","message":"Key not found","key":"k"}
+ *
+ * In JSON, bytes that are no UTF-8 stand under the name with "_base64" behind it. As text they are
+ * escaped (cli/words.h) unless `raw` is set.
+ */
+#ifndef CLI_OUTPUT_H
+#define CLI_OUTPUT_H
+
+#include "base/bytes.h"
+#include "kvapp/client.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* The exit status of one command, or of the worst of several. */
+enum exit_status {
+    EXIT_DONE = 0,
+    EXIT_NOT = 1, /* the key is not there, or not at the expected revision */
+    EXIT_USAGE = 2,
+    EXIT_NO_ANSWER = 3,
+};
+
+/* Zero-initialised but for the files; output_done releases what was used. */
+struct output {
+    FILE *out;
+    FILE *complaints; /* where "Error: ..." and "Usage: ..." go when it is text */
+    bool json;
+    bool raw;
+    struct buf scratch;
+};
+
+void output_done(struct output *output);
+
+/* The exit status that fits a reply's status. */
+enum exit_status output_exit_status(int status);
+
+/* "OK"; of a write: with its revision. */
+void output_ok(struct output *output, struct slice key, const struct kvapp_reply *reply);
+void output_value(struct output *output, struct slice key, const struct kvapp_reply *reply);
+void output_deleted(struct output *output, uint64_t count);
+
+/* What came instead: not found, a condition that was not met, or an error, of which `detail` says
+ * more (empty: nothing). */
+void output_failure(struct output *output, struct slice key, const struct kvapp_reply *reply,
+                    const char *detail);
+
+/* The command was not understood; `sentence` is printed as it is. */
+void output_usage(struct output *output, const char *sentence);
+
+/* A list, in as many pages as it takes. */
+struct output_list {
+    struct output *output;
+    bool values;
+    uint64_t count;
+};
+
+void output_list_begin(struct output_list *list, struct output *output, bool values);
+void output_list_item(struct output_list *list, const struct kvapp_item *item);
+/* status: 0, or what cut the list short. */
+void output_list_end(struct output_list *list, int status, const char *detail);
+
+/* Prints an object on a line of its own and releases it. */
+void output_json(struct output *output, json_t *object);
+
+#endif

@@ -1,0 +1,434 @@
+#include "cli/verbs.h"
+
+#include "cli/clock.h"
+#include "cli/status.h"
+#include "cli/words.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+
+#include <stdio.h>
+
+enum {
+    PAGE_SIZE = 1000,      /* keys that a list asks for at once */
+    HELP_COLUMN = 28,      /* where the explanations begin */
+    STATUS_WAIT_MS = 1000, /* a member that says nothing for so long is not reachable */
+};
+
+/* ---- single keys ---- */
+
+/* Prints what a call gave: `show` when it succeeded. */
+static enum exit_status
+show_reply(struct cli *cli, struct slice key, const struct kvapp_reply *reply,
+           void (*show)(struct output *output, struct slice key, const struct kvapp_reply *reply))
+{
+    if (reply->status == 0) {
+        show(&cli->output, key, reply);
+    } else {
+        output_failure(&cli->output, key, reply, kvapp_client_error(cli->client));
+    }
+    return output_exit_status(reply->status);
+}
+
+static enum exit_status run_get(struct cli *cli, const struct verb_call *call)
+{
+    struct kvapp_reply reply = {0};
+    struct slice key = call->words[0];
+    reply.status = kvapp_get(cli->client, key.data, key.size, &reply);
+    return show_reply(cli, key, &reply, output_value);
+}
+
+static enum exit_status run_put(struct cli *cli, const struct verb_call *call)
+{
+    struct kvapp_reply reply = {0};
+    struct slice key = call->words[0];
+    struct buf value = {0};
+    words_join(call->words, 1, call->count, &value);
+    reply.status = kvapp_put(cli->client, key.data, key.size, value.data, value.size, &reply);
+    buf_done(&value);
+    return show_reply(cli, key, &reply, output_ok);
+}
+
+static enum exit_status run_delete(struct cli *cli, const struct verb_call *call)
+{
+    struct kvapp_reply reply = {0};
+    struct slice key = call->words[0];
+    reply.status = kvapp_delete(cli->client, key.data, key.size, &reply);
+    return show_reply(cli, key, &reply, output_ok);
+}
+
+static void show_usage(struct cli *cli, const struct verb *verb)
+{
+    char sentence[256];
+    (void)snprintf(sentence, sizeof sentence, "Usage: %s%s%s", verb->name,
+                   verb->arguments[0] == '\0' ? "" : " ", verb->arguments);
+    output_usage(&cli->output, sentence);
+}
+
+/* The revision that a conditional command names, with the option table's idea of a number. */
+static bool parse_revision(struct cli *cli, const struct verb_call *call, uint64_t *ret_revision)
+{
+    static const struct option revision = {.type = OPTION_U64, .max = INT64_MAX};
+    char sentence[OPTIONS_ERROR_SIZE];
+    if (option_check(&revision, "Error: the revision", call->words[1], ret_revision, sentence,
+                     sizeof sentence) != 0) {
+        output_usage(&cli->output, sentence);
+        return false;
+    }
+    return true;
+}
+
+static enum exit_status run_put_if(struct cli *cli, const struct verb_call *call)
+{
+    uint64_t expected;
+    if (!parse_revision(cli, call, &expected)) {
+        return EXIT_USAGE;
+    }
+    struct kvapp_reply reply = {0};
+    struct slice key = call->words[0];
+    struct buf value = {0};
+    words_join(call->words, 2, call->count, &value);
+    reply.status =
+        kvapp_put_if(cli->client, key.data, key.size, value.data, value.size, expected, &reply);
+    buf_done(&value);
+    return show_reply(cli, key, &reply, output_ok);
+}
+
+static enum exit_status run_delete_if(struct cli *cli, const struct verb_call *call)
+{
+    uint64_t expected;
+    if (!parse_revision(cli, call, &expected)) {
+        return EXIT_USAGE;
+    }
+    struct kvapp_reply reply = {0};
+    struct slice key = call->words[0];
+    reply.status = kvapp_delete_if(cli->client, key.data, key.size, expected, &reply);
+    return show_reply(cli, key, &reply, output_ok);
+}
+
+/* ---- ranges ---- */
+
+static struct kvapp_range range_of(const struct verb_call *call)
+{
+    struct slice start = call->options->values[OPTION_START].text;
+    struct slice end = call->options->values[OPTION_END].text;
+    struct slice prefix = call->count == 0 ? slice_of(NULL, 0) : call->words[0];
+    return (struct kvapp_range){
+        .start = start.data,
+        .start_size = start.size,
+        .end = end.data,
+        .end_size = end.size,
+        .prefix = prefix.data,
+        .prefix_size = prefix.size,
+    };
+}
+
+/* Prints a page and keeps its last key, with the zero byte that makes it the next page's start. */
+static uint64_t show_page(struct output_list *list, const struct kvapp_reply *reply,
+                          struct buf *next_start)
+{
+    struct kvapp_item item;
+    size_t cursor = 0;
+    uint64_t count = 0;
+    struct slice last = {0};
+    while (kvapp_reply_next(reply, list->values, &cursor, &item)) {
+        output_list_item(list, &item);
+        last = slice_of(item.key, item.key_size);
+        count++;
+    }
+    buf_clear(next_start);
+    buf_append_slice(next_start, last);
+    buf_put_u8(next_start, 0);
+    return count;
+}
+
+/* Page after page, so that the memory it takes does not depend on how many keys there are. */
+static enum exit_status list_range(struct cli *cli, const struct verb_call *call, bool values)
+{
+    struct kvapp_range range = range_of(call);
+    range.values = values;
+    uint64_t left = options_given(call->options, OPTION_LIMIT)
+                        ? options_number(call->options, OPTION_LIMIT)
+                        : UINT64_MAX;
+    struct buf start = {0};
+    struct output_list list;
+    output_list_begin(&list, &cli->output, values);
+    int status = 0;
+    bool interrupted = false;
+    for (bool more = true; more && status == 0 && !interrupted;) {
+        struct kvapp_reply reply = {0};
+        range.limit = left < PAGE_SIZE ? (uint32_t)left : PAGE_SIZE;
+        status = kvapp_list(cli->client, &range, &reply);
+        if (status == 0) {
+            uint64_t count = show_page(&list, &reply, &start);
+            left -= count < left ? count : left;
+            more = reply.more && left > 0;
+            range.start = start.data;
+            range.start_size = start.size;
+            interrupted = more && cli->interrupted != NULL && cli->interrupted();
+            if (more && count == 0) {
+                status = KV_ERR_MALFORMED;
+            }
+        }
+    }
+    output_list_end(&list, status, kvapp_client_error(cli->client));
+    if (interrupted) {
+        (void)fputs("Interrupted\n", cli->output.complaints);
+    }
+    buf_done(&start);
+    return output_exit_status(status);
+}
+
+static enum exit_status run_list(struct cli *cli, const struct verb_call *call)
+{
+    return list_range(cli, call, options_number(call->options, OPTION_VALUES) != 0);
+}
+
+static enum exit_status run_scan(struct cli *cli, const struct verb_call *call)
+{
+    return list_range(cli, call, true);
+}
+
+static enum exit_status run_delete_range(struct cli *cli, const struct verb_call *call)
+{
+    struct kvapp_range range = range_of(call);
+    bool unlimited = range.prefix_size + range.start_size + range.end_size == 0;
+    if (unlimited || options_given(call->options, OPTION_LIMIT) ||
+        options_given(call->options, OPTION_VALUES)) {
+        show_usage(cli, call->verb);
+        return EXIT_USAGE;
+    }
+    struct kvapp_reply reply = {0};
+    reply.status = kvapp_delete_range(cli->client, &range, &reply);
+    if (reply.status == 0) {
+        output_deleted(&cli->output, reply.count);
+    } else {
+        output_failure(&cli->output, slice_of(NULL, 0), &reply, kvapp_client_error(cli->client));
+    }
+    return output_exit_status(reply.status);
+}
+
+/* ---- about the cluster and the shell ---- */
+
+bool cli_ask_status(struct cli *cli, struct kvapp_member *members, size_t *ret_count)
+{
+    uint32_t wait_ms = cli->timeout_ms < STATUS_WAIT_MS ? cli->timeout_ms : STATUS_WAIT_MS;
+    size_t count = 0;
+    if (kvapp_status(cli->client, wait_ms, members, &count) != 0) {
+        return false;
+    }
+    CHECK(count <= MEMBERS_MAX);
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        any = any || members[i].reachable;
+    }
+    *ret_count = count;
+    return any;
+}
+
+static enum exit_status run_status(struct cli *cli, const struct verb_call *call)
+{
+    (void)call;
+    struct kvapp_member members[MEMBERS_MAX] = {0};
+    size_t count = 0;
+    bool any = cli_ask_status(cli, members, &count);
+    status_print(&cli->output, members, count);
+    return any ? EXIT_DONE : EXIT_NO_ANSWER;
+}
+
+static enum exit_status run_help(struct cli *cli, const struct verb_call *call)
+{
+    (void)call;
+    if (!cli->output.json) {
+        verbs_print_help(cli->output.out);
+        return EXIT_DONE;
+    }
+    json_t *object = json_object();
+    json_t *commands = json_array();
+    for (const struct verb *verb = verb_table; verb->name != NULL; verb++) {
+        CHECK(json_array_append_new(commands, json_string(verb->name)) == 0);
+    }
+    CHECK(json_object_set_new(object, "commands", commands) == 0);
+    output_json(&cli->output, object);
+    return EXIT_DONE;
+}
+
+static enum exit_status run_quit(struct cli *cli, const struct verb_call *call)
+{
+    (void)call;
+    cli->quit = true;
+    if (!cli->output.json) {
+        (void)fputs("Goodbye!\n", cli->output.out);
+    }
+    return EXIT_DONE;
+}
+
+const struct verb verb_table[] = {
+    {.name = "get",
+     .arguments = "<key>",
+     .help = "Print the value of a key",
+     .words_min = 1,
+     .words_max = 1,
+     .run = run_get},
+    {.name = "put",
+     .arguments = "<key> <value>",
+     .help = "Store a value; several words are joined by one space",
+     .words_min = 2,
+     .words_max = SIZE_MAX,
+     .run = run_put},
+    {.name = "delete",
+     .arguments = "<key>",
+     .help = "Remove a key",
+     .words_min = 1,
+     .words_max = 1,
+     .run = run_delete},
+    {.name = "list",
+     .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY] [--values]",
+     .help = "Print keys in order",
+     .words_max = 1,
+     .takes_range = true,
+     .run = run_list},
+    {.name = "scan",
+     .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY]",
+     .help = "Print keys and values in order, with a tab between them",
+     .words_max = 1,
+     .takes_range = true,
+     .run = run_scan},
+    {.name = "delete-range",
+     .arguments = "[prefix] [--start KEY] [--end KEY]",
+     .help = "Remove all keys of a range; it must have a limit on some side",
+     .words_max = 1,
+     .takes_range = true,
+     .run = run_delete_range},
+    {.name = "put-if",
+     .other_name = "cas",
+     .arguments = "<key> <revision> <value>",
+     .help = "Store a value if the key is at this revision; 0: if it is not there",
+     .words_min = 3,
+     .words_max = SIZE_MAX,
+     .run = run_put_if},
+    {.name = "delete-if",
+     .arguments = "<key> <revision>",
+     .help = "Remove a key if it is at this revision",
+     .words_min = 2,
+     .words_max = 2,
+     .run = run_delete_if},
+    {.name = "status",
+     .arguments = "",
+     .help = "Show the members of the cluster",
+     .run = run_status},
+    {.name = "help", .arguments = "", .help = "Show this help", .run = run_help},
+    {.name = "quit",
+     .other_name = "exit",
+     .arguments = "",
+     .help = "Leave the shell",
+     .run = run_quit},
+    {0},
+};
+
+const struct verb *verb_find(struct slice name)
+{
+    for (const struct verb *verb = verb_table; verb->name != NULL; verb++) {
+        if (slice_equal(name, slice_of_string(verb->name)) ||
+            (verb->other_name != NULL && slice_equal(name, slice_of_string(verb->other_name)))) {
+            return verb;
+        }
+    }
+    return NULL;
+}
+
+void verbs_print_help(FILE *out)
+{
+    (void)fputs("Available commands:\n", out);
+    for (const struct verb *verb = verb_table; verb->name != NULL; verb++) {
+        char usage[128];
+        (void)snprintf(usage, sizeof usage, "%s%s%s %s", verb->name,
+                       verb->other_name == NULL ? "" : "|",
+                       verb->other_name == NULL ? "" : verb->other_name, verb->arguments);
+        bool fits = strlen(usage) <= HELP_COLUMN;
+        (void)fprintf(out, "  %-*s %s%*s%s\n", HELP_COLUMN, usage, fits ? "" : "\n",
+                      fits ? 0 : HELP_COLUMN + 3, "", verb->help);
+    }
+}
+
+static enum exit_status refuse_unknown(struct cli *cli, struct slice name)
+{
+    struct buf sentence = {0};
+    buf_append_slice(&sentence, slice_of_string("Unknown command: "));
+    text_escape(name, &sentence);
+    buf_append_slice(&sentence, slice_of_string(". Type 'help' for available commands."));
+    buf_put_u8(&sentence, 0);
+    output_usage(&cli->output, (const char *)sentence.data);
+    buf_done(&sentence);
+    return EXIT_USAGE;
+}
+
+/* The range options of a command line belong to the verbs that have them. */
+static const char *misplaced_option(const struct verb *verb, const struct options *options)
+{
+    for (size_t i = 0; i < OPTION_COUNT && !verb->takes_range; i++) {
+        if (option_table[i].owners == OWNER_RANGE && options_given(options, (enum option_id)i)) {
+            return option_table[i].name;
+        }
+    }
+    return NULL;
+}
+
+static enum exit_status run_checked(struct cli *cli, const struct verb_call *call)
+{
+    const char *misplaced =
+        call->options == NULL ? NULL : misplaced_option(call->verb, call->options);
+    if (misplaced != NULL) {
+        char sentence[128];
+        (void)snprintf(sentence, sizeof sentence, "Error: %s has no option --%s", call->verb->name,
+                       misplaced);
+        output_usage(&cli->output, sentence);
+        return EXIT_USAGE;
+    }
+    if (call->count < call->verb->words_min || call->count > call->verb->words_max) {
+        show_usage(cli, call->verb);
+        return EXIT_USAGE;
+    }
+    uint64_t start_ns = clock_now_ns();
+    enum exit_status exit_status = call->verb->run(cli, call);
+    if (cli->verbose) {
+        (void)fflush(cli->output.out);
+        (void)fprintf(cli->remarks, "(leader %llu, %.3f ms)\n",
+                      (unsigned long long)kvapp_client_leader(cli->client),
+                      (double)(clock_now_ns() - start_ns) / 1e6);
+    }
+    return exit_status;
+}
+
+enum exit_status verb_run(struct cli *cli, const struct slice *words, size_t count,
+                          const struct options *options)
+{
+    if (count == 0) {
+        return EXIT_DONE;
+    }
+    const struct verb *verb = verb_find(words[0]);
+    if (verb == NULL) {
+        return refuse_unknown(cli, words[0]);
+    }
+    struct verb_call call = {
+        .verb = verb, .words = words + 1, .count = count - 1, .options = options};
+    if (!verb->takes_range || options != NULL) {
+        return run_checked(cli, &call);
+    }
+    struct options parsed;
+    char sentence[OPTIONS_ERROR_SIZE] = "Error: ";
+    size_t used = strlen(sentence);
+    char error[OPTIONS_ERROR_SIZE];
+    if (options_parse_words(OWNER_RANGE, call.words, call.count, &parsed, error, sizeof error) !=
+        0) {
+        (void)snprintf(sentence + used, sizeof sentence - used, "%s", error);
+        output_usage(&cli->output, sentence);
+        return EXIT_USAGE;
+    }
+    call.words = parsed.words;
+    call.count = parsed.word_count;
+    call.options = &parsed;
+    enum exit_status exit_status = run_checked(cli, &call);
+    options_done(&parsed);
+    return exit_status;
+}

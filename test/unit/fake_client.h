@@ -1,0 +1,32 @@
+/*
+ * A client library without a cluster: the same calls on a sorted array in memory, and faults on
+ * demand. Clients that share a loop share the array.
+ */
+#ifndef TEST_FAKE_CLIENT_H
+#define TEST_FAKE_CLIENT_H
+
+#include "kvapp/client.h"
+
+enum fake_fault {
+    FAKE_NO_FAULT,
+    FAKE_FOREIGN_VALUE, /* reads give the value of another key */
+    FAKE_STALE_VALUE,   /* reads give an older revision */
+    FAKE_NOT_FOUND,     /* reads find nothing */
+    FAKE_LOST_WRITE,    /* writes get revisions that were given before */
+};
+
+/* Every `period`th reply of kvapp_submit has the fault, for all clients made from now on. */
+void fake_client_set_fault(enum fake_fault fault, uint64_t period);
+
+/* The next call that asks the cluster fails so; 0: no more. */
+void fake_client_fail(struct kvapp_client *client, int status, const char *detail);
+
+/* What kvapp_status gives. */
+void fake_client_set_members(struct kvapp_client *client, const struct kvapp_member *members,
+                             size_t count);
+
+/* How many pages were asked for, and the largest limit. */
+uint64_t fake_client_pages(const struct kvapp_client *client);
+uint32_t fake_client_limit_max(const struct kvapp_client *client);
+
+#endif
