@@ -77,6 +77,11 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
     }
     const char *bind = options_string(options, OPTION_BIND);
     const char *cluster = options_string(options, OPTION_CLUSTER);
+    if (cluster != NULL && bind == NULL && !options_given(options, OPTION_NODE_ID)) {
+        (void)snprintf(error, error_size,
+                       "which member of --cluster is this server? Give --node-id or --bind");
+        return KV_ERR_INVALID;
+    }
     node_options->node_id = options_number(options, OPTION_NODE_ID);
     node_options->bind = bind == NULL && cluster == NULL ? "127.0.0.1:8080" : bind;
     node_options->cluster = cluster;

@@ -223,8 +223,9 @@ static int prepare(struct bench *bench, bool talks)
         struct phase fill = {
             .name = "fill", .operation = BENCH_PUT, .in_order = true, .total = plan->key_space};
         if (talks) {
-            (void)fprintf(stderr, "Filling %llu keys first (not measured).\n",
-                          (unsigned long long)plan->key_space);
+            (void)printf("filling %llu keys first, not measured\n",
+                         (unsigned long long)plan->key_space);
+            (void)fflush(stdout);
         }
         int err = run_phase(bench, fill);
         if (err != 0) {

@@ -37,7 +37,7 @@ static void print_text(FILE *out, const struct bench_plan *plan, const struct be
                   (unsigned long long)plan->key_space);
     (void)fprintf(out, "  speed    %.0f ops/s in %.3f s\n", per_second(result, latencies->count),
                   (double)result->nanoseconds / 1e9);
-    (void)fprintf(out, "  latency  mean %.3f ms, p50 %.3f, p99 %.3f, p99.9 %.3f, longest %.3f\n",
+    (void)fprintf(out, "  latency  mean %.3f ms, p50 %.3f, p99 %.3f, p99.9 %.3f, max %.3f\n",
                   histogram_mean(latencies) / 1e6,
                   (double)histogram_percentile(latencies, 500) / 1e6,
                   (double)histogram_percentile(latencies, 990) / 1e6,

@@ -9,8 +9,8 @@
 enum { COLUMN_COUNT = 12, CELL_SIZE = ADDRESS_SIZE_MAX };
 
 static const char *const titles[COLUMN_COUNT] = {
-    "ID",   "ADDRESS", "REACHABLE", "ROLE", "TERM", "LEADER",
-    "LAST", "COMMIT",  "APPLIED",   "KEYS", "IO",   "DIGEST",
+    "ID",         "ADDRESS", "REACHABLE", "ROLE", "TERM", "LEADER",
+    "LAST INDEX", "COMMIT",  "APPLIED",   "KEYS", "IO",   "DIGEST",
 };
 
 /* Which columns hold numbers, which stand at the right. */

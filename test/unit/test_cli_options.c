@@ -27,7 +27,8 @@ static const char *fake_environment(void *context, const char *name)
 static size_t split(char *line, struct slice *words)
 {
     size_t count = 0;
-    for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " ")) {
+    char *rest = NULL;
+    for (char *word = strtok_r(line, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         assert_true(count < WORDS_MAX);
         words[count++] = slice_of_string(word);
     }

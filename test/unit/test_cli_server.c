@@ -40,7 +40,9 @@ static int fill(struct filled *filled, const char *line)
 {
     size_t count = 0;
     (void)snprintf(filled->line, sizeof filled->line, "%s", line);
-    for (char *word = strtok(filled->line, " "); word != NULL; word = strtok(NULL, " ")) {
+    char *rest = NULL;
+    for (char *word = strtok_r(filled->line, " ", &rest); word != NULL;
+         word = strtok_r(NULL, " ", &rest)) {
         filled->words[count++] = slice_of_string(word);
     }
     assert_int_equal(options_parse(filled->words, count, no_environment, NULL, &filled->options,
@@ -111,6 +113,17 @@ static void node_gets_what_the_flags_say(void **state)
     assert_string_equal(filled.node.bind, "127.0.0.1:8080");
 }
 
+static void server_must_know_which_member_it_is(void **state)
+{
+    (void)state;
+    struct filled filled;
+    assert_int_equal(fill(&filled, "server --cluster a:1,b:2"), KV_ERR_INVALID);
+    assert_string_equal(filled.error,
+                        "which member of --cluster is this server? Give --node-id or --bind");
+    assert_int_equal(fill(&filled, "server --cluster a:1,b:2 --bind b:2"), 0);
+    assert_string_equal(filled.node.bind, "b:2");
+}
+
 static void verbose_and_paced_modes_log_the_story(void **state)
 {
     (void)state;
@@ -157,6 +170,7 @@ int main(void)
         cmocka_unit_test(numbers_override_the_mode_wherever_they_stand),
         cmocka_unit_test(timing_that_cannot_work_is_refused_with_its_numbers),
         cmocka_unit_test(node_gets_what_the_flags_say),
+        cmocka_unit_test(server_must_know_which_member_it_is),
         cmocka_unit_test(verbose_and_paced_modes_log_the_story),
         cmocka_unit_test(log_line_has_time_level_and_text),
         cmocka_unit_test(colour_is_for_terminals_only),

@@ -355,14 +355,14 @@ static void status_is_a_table_of_the_members(void **state)
     fake_client_set_members(fixture->cli.client, three, 3);
     assert_string_equal(
         run(fixture, "status"),
-        "ID  ADDRESS         REACHABLE  ROLE      TERM  LEADER  LAST  COMMIT  APPLIED  KEYS  IO"
-        "        DIGEST\n"
-        " 1  127.0.0.1:8080  no         -            -       -     -       -        -     -  -"
-        "         -\n"
-        " 2  127.0.0.1:8081  yes        follower     6       1     0       0        0     0  "
-        "portable  0000000000000abc\n"
-        " 3  127.0.0.1:8082  yes        leader       7       3    12      11       10     4  "
-        "io_uring  fedcba9876543210\n");
+        "ID  ADDRESS         REACHABLE  ROLE      TERM  LEADER  LAST INDEX  COMMIT  APPLIED  KEYS"
+        "  IO        DIGEST\n"
+        " 1  127.0.0.1:8080  no         -            -       -           -       -        -     -"
+        "  -         -\n"
+        " 2  127.0.0.1:8081  yes        follower     6       1           0       0        0     0"
+        "  portable  0000000000000abc\n"
+        " 3  127.0.0.1:8082  yes        leader       7       3          12      11       10     4"
+        "  io_uring  fedcba9876543210\n");
     assert_int_equal(fixture->exit_status, EXIT_DONE);
 }
 

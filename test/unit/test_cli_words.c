@@ -196,8 +196,10 @@ static void assert_offers(const char *line, size_t word_size, size_t common_size
     struct completion completion;
     completion_find(slice_of_string(line), &completion);
     char names[512] = "";
+    size_t used = 0;
     for (size_t i = 0; i < completion.count; i++) {
-        (void)strcat(strcat(names, i == 0 ? "" : " "), completion.names[i]);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i == 0 ? "" : " ",
+                                 completion.names[i]);
     }
     assert_string_equal(names, expected);
     if (completion.count > 0) {
