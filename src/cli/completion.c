@@ -64,5 +64,7 @@ void completion_find(struct slice line, struct completion *ret_completion)
         }
         offer_options(&completion, slice_of(line.data + begin, size), last);
     }
+    completion.whole =
+        completion.count > 0 && strlen(completion.names[0]) == completion.common_size;
     *ret_completion = completion;
 }

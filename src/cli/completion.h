@@ -11,6 +11,7 @@ struct completion {
     size_t count;
     const char *names[COMPLETIONS_MAX]; /* each begins with that word */
     size_t common_size;                 /* bytes that all of them begin with */
+    bool whole; /* these are all of the first name: the only one, or one that others go on from */
 };
 
 /* Completes the word that ends the line, which is cut at the cursor. */

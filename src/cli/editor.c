@@ -1,7 +1,7 @@
 /*
- * The tty sends Ctrl-C as a plain character while a line is edited ("intr" is unset in libedit's
- * edit mode), so that no signal handler, and no global for one, is needed. While a command runs the
- * tty is in its usual mode: Ctrl-C makes a SIGINT, which stays pending until it is asked for.
+ * The tty sends Ctrl-C as a plain character while a line is edited ("isig" is off in libedit's edit
+ * mode), so that no signal handler, and no global for one, is needed. While a command runs the tty
+ * is in its usual mode: Ctrl-C makes a SIGINT, which stays pending until it is asked for.
  */
 #include "cli/editor.h"
 
@@ -47,7 +47,17 @@ static unsigned char cancel(EditLine *line, int key)
     return CC_EOF;
 }
 
-/* Inserts what all offers agree on; when that is nothing new, shows them. */
+/* libedit's handler of the signal gives the terminal back and takes it again. */
+static unsigned char suspend(EditLine *line, int key)
+{
+    (void)line;
+    (void)key;
+    (void)raise(SIGTSTP);
+    return CC_REDISPLAY;
+}
+
+/* Inserts what all offers agree on, and a space when that is a command: "de" gives "delete ", and
+ * "delete-" the commands that go on from it. When there is nothing to insert, shows the offers. */
 static unsigned char complete(EditLine *line, int key)
 {
     (void)key;
@@ -58,11 +68,11 @@ static unsigned char complete(EditLine *line, int key)
         return CC_REFRESH_BEEP;
     }
     const char *first = completion.names[0];
-    if (completion.common_size > completion.word_size || completion.count == 1) {
+    if (completion.common_size > completion.word_size || completion.whole) {
         char text[64];
         (void)snprintf(text, sizeof text, "%.*s%s",
                        (int)(completion.common_size - completion.word_size),
-                       first + completion.word_size, completion.count == 1 ? " " : "");
+                       first + completion.word_size, completion.whole ? " " : "");
         return el_insertstr(line, text) == 0 ? CC_REFRESH : CC_ERROR;
     }
     (void)fputc('\n', stdout);
@@ -98,6 +108,19 @@ static void open_history(struct editor *editor, const char *path)
     }
 }
 
+/* The wide call, since the other one leaks the copies that it makes of the names. */
+static void bind_keys(EditLine *line)
+{
+    (void)el_wset(line, EL_ADDFN, L"kvapp-complete", L"Complete a command", complete);
+    (void)el_wset(line, EL_ADDFN, L"kvapp-cancel", L"Drop the line", cancel);
+    (void)el_wset(line, EL_ADDFN, L"kvapp-suspend", L"Leave for a while", suspend);
+    (void)el_source(line, NULL);
+    (void)el_set(line, EL_BIND, "^I", "kvapp-complete", NULL);
+    (void)el_set(line, EL_BIND, "^C", "kvapp-cancel", NULL);
+    (void)el_set(line, EL_BIND, "^Z", "kvapp-suspend", NULL);
+    (void)el_set(line, EL_SETTY, "-d", "-isig", NULL);
+}
+
 struct editor *editor_new(const char *prompt, const char *history_path)
 {
     use_utf8();
@@ -117,12 +140,7 @@ struct editor *editor_new(const char *prompt, const char *history_path)
     (void)el_set(line, EL_SIGNAL, 1);
     (void)el_set(line, EL_EDITOR, "emacs");
     open_history(editor, history_path);
-    (void)el_set(line, EL_ADDFN, "kvapp-complete", "Complete a command", complete);
-    (void)el_set(line, EL_ADDFN, "kvapp-cancel", "Drop the line", cancel);
-    (void)el_source(line, NULL);
-    (void)el_set(line, EL_BIND, "^I", "kvapp-complete", NULL);
-    (void)el_set(line, EL_BIND, "^C", "kvapp-cancel", NULL);
-    (void)el_set(line, EL_SETTY, "-d", "intr=", NULL);
+    bind_keys(line);
     return editor;
 }
 

@@ -208,6 +208,22 @@ static void assert_offers(const char *line, size_t word_size, size_t common_size
     }
 }
 
+static void tab_takes_a_short_command_before_those_that_go_on_from_it(void **state)
+{
+    (void)state;
+    struct completion completion;
+    completion_find(slice_of_string("de"), &completion);
+    assert_true(completion.whole);
+    completion_find(slice_of_string("delete-"), &completion);
+    assert_false(completion.whole);
+    completion_find(slice_of_string("delete-r"), &completion);
+    assert_true(completion.whole);
+    completion_find(slice_of_string("s"), &completion);
+    assert_false(completion.whole);
+    completion_find(slice_of_string("nothing"), &completion);
+    assert_false(completion.whole);
+}
+
 static void tab_offers_commands_and_their_options(void **state)
 {
     (void)state;
@@ -237,6 +253,7 @@ int main(void)
         cmocka_unit_test(joined_words_have_one_space_between_them),
         cmocka_unit_test(only_printable_text_is_shown_as_it_is),
         cmocka_unit_test(any_bytes_come_back_from_their_text),
+        cmocka_unit_test(tab_takes_a_short_command_before_those_that_go_on_from_it),
         cmocka_unit_test(tab_offers_commands_and_their_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
