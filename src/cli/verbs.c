@@ -416,12 +416,10 @@ enum exit_status verb_run(struct cli *cli, const struct slice *words, size_t cou
         return run_checked(cli, &call);
     }
     struct options parsed;
-    char sentence[OPTIONS_ERROR_SIZE] = "Error: ";
+    char sentence[16 + OPTIONS_ERROR_SIZE] = "Error: ";
     size_t used = strlen(sentence);
-    char error[OPTIONS_ERROR_SIZE];
-    if (options_parse_words(OWNER_RANGE, call.words, call.count, &parsed, error, sizeof error) !=
-        0) {
-        (void)snprintf(sentence + used, sizeof sentence - used, "%s", error);
+    if (options_parse_words(OWNER_RANGE, call.words, call.count, &parsed, sentence + used,
+                            sizeof sentence - used) != 0) {
         output_usage(&cli->output, sentence);
         return EXIT_USAGE;
     }
