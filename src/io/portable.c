@@ -125,7 +125,7 @@ static int portable_signal_start(struct io *io, struct io_signal *signal)
 /* ---- files ---- */
 
 struct portable_work {
-    struct list node; /* in portable.idle_works */
+    struct portable_work *next_idle; /* in portable.idle_works */
     uv_work_t work;
     struct portable *portable;
     struct io_file_op *op;
@@ -145,18 +145,21 @@ static void on_work_done(uv_work_t *work, int status)
     portable_turn(own->portable);
     struct io_file_op *op = own->op;
     int64_t result = file_task_finish(&own->task, op);
-    list_push(&own->portable->idle_works, &own->node);
+    own->next_idle = own->portable->idle_works;
+    own->portable->idle_works = own;
     op->backend = NULL;
     op->done(op, result);
 }
 
 static struct portable_work *work_new(struct portable *portable)
 {
-    struct list *idle = list_pop(&portable->idle_works);
-    struct portable_work *own =
-        idle == NULL ? memory_new(1, sizeof *own) : CONTAINER_OF(idle, struct portable_work, node);
+    struct portable_work *own = portable->idle_works;
+    if (own == NULL) {
+        own = memory_new(1, sizeof *own);
+    } else {
+        portable->idle_works = own->next_idle;
+    }
     *own = (struct portable_work){.portable = portable};
-    list_init(&own->node);
     return own;
 }
 
@@ -183,9 +186,10 @@ static void portable_free(struct io *io)
     int err = uv_loop_close(&portable->loop);
     CHECK(err == 0);
     free(portable->receive_buffer);
-    for (struct list *node = list_pop(&portable->idle_works); node != NULL;
-         node = list_pop(&portable->idle_works)) {
-        free(CONTAINER_OF(node, struct portable_work, node));
+    while (portable->idle_works != NULL) {
+        struct portable_work *own = portable->idle_works;
+        portable->idle_works = own->next_idle;
+        free(own);
     }
     io_base_done(&portable->io);
     free(portable);
@@ -226,7 +230,6 @@ int portable_new(char *reason, size_t reason_size, struct io **ret_io)
     CHECK(err == 0);
     system_ignore_broken_pipe();
     io_base_init(&portable->io, &portable_calls, system_now_us());
-    list_init(&portable->idle_works);
     portable->receive_buffer = memory_grow(NULL, PORTABLE_RECEIVE_SIZE);
     *ret_io = &portable->io;
     return 0;

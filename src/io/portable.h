@@ -8,13 +8,15 @@
 
 #include <uv.h>
 
+struct portable_work;
+
 struct portable {
     struct io io;
     uv_loop_t loop;
     uv_timer_t deadline; /* ends the wait of one io_run */
     bool turned;         /* now_us was set in this turn */
     uint8_t *receive_buffer;
-    struct list idle_works; /* records of file operations, for the next ones */
+    struct portable_work *idle_works; /* records of file operations, for the next ones */
 };
 
 enum { PORTABLE_RECEIVE_SIZE = 64 * 1024 };

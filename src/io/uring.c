@@ -30,6 +30,7 @@ enum {
     WORKERS_MAX = 4,   /* kernel threads for what blocks: writes that wait for the disk, open */
     WAIT_S_MAX = 3600, /* with nothing to wait for; io_run may return early, but not at once */
     END_TURNS_MAX = 500,
+    END_TURN_US = 10000,
 };
 
 /* ---- requests ---- */
@@ -278,7 +279,7 @@ static void uring_free(struct io *io)
 {
     struct uring *uring = uring_of(io);
     for (int i = 0; i < END_TURNS_MAX && uring->in_flight > 0; i++) {
-        int err = uring_run(io, system_now_us() + 10 * 1000);
+        int err = uring_run(io, system_now_us() + END_TURN_US);
         CHECK(err == 0);
     }
     CHECK(uring->in_flight == 0);
@@ -331,7 +332,6 @@ int uring_new(char *reason, size_t reason_size, struct io **ret_io)
     }
     system_ignore_broken_pipe();
     list_init(&uring->waiting);
-    list_init(&uring->idle_files);
     io_base_init(&uring->io, &uring_calls, system_now_us());
     *ret_io = &uring->io;
     return 0;

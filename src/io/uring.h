@@ -14,13 +14,15 @@ enum {
     URING_BUFFER_GROUP = 0,
 };
 
+struct uring_file;
+
 struct uring {
     struct io io;
     struct io_uring ring;
-    struct list waiting;    /* of uring_request.node: the submission queue was full */
-    size_t in_flight;       /* requests that have not had their last completion */
-    bool enabled;           /* the first io_run has made its thread the ring's */
-    struct list idle_files; /* records of file operations, for the next ones */
+    struct list waiting;           /* of uring_request.node: the submission queue was full */
+    size_t in_flight;              /* requests that have not had their last completion */
+    bool enabled;                  /* the first io_run has made its thread the ring's */
+    struct uring_file *idle_files; /* records of file operations, for the next ones */
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
 };

@@ -22,7 +22,7 @@
 enum { ONCE_SIZE_MAX = 1 << 30 };
 
 struct uring_file {
-    struct list node; /* in uring.idle_files */
+    struct uring_file *next_idle; /* in uring.idle_files */
     struct uring *uring;
     struct io_file_op *op;
     struct file_task task;
@@ -38,7 +38,8 @@ static void finish(struct uring_file *own, int64_t result)
     struct io_file_op *op = own->op;
     own->task.result = result;
     (void)file_task_finish(&own->task, op);
-    list_push(&own->uring->idle_files, &own->node);
+    own->next_idle = own->uring->idle_files;
+    own->uring->idle_files = own;
     op->backend = NULL;
     op->done(op, result);
 }
@@ -166,19 +167,22 @@ static void on_ready(struct io_ready *ready)
 
 static struct uring_file *record_new(struct uring *uring)
 {
-    struct list *idle = list_pop(&uring->idle_files);
-    struct uring_file *own =
-        idle == NULL ? memory_new(1, sizeof *own) : CONTAINER_OF(idle, struct uring_file, node);
+    struct uring_file *own = uring->idle_files;
+    if (own == NULL) {
+        own = memory_new(1, sizeof *own);
+    } else {
+        uring->idle_files = own->next_idle;
+    }
     *own = (struct uring_file){.uring = uring};
-    list_init(&own->node);
     return own;
 }
 
 void uring_file_release(struct uring *uring)
 {
-    for (struct list *node = list_pop(&uring->idle_files); node != NULL;
-         node = list_pop(&uring->idle_files)) {
-        free(CONTAINER_OF(node, struct uring_file, node));
+    while (uring->idle_files != NULL) {
+        struct uring_file *own = uring->idle_files;
+        uring->idle_files = own->next_idle;
+        free(own);
     }
 }
 

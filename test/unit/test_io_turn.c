@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,39 @@ static void clocks_and_chance_are_the_systems(void **state)
     assert_true(io_now_us(world->io) + 10 * 1000 * 1000 > clock_us());
     uint64_t first = io_random(world->io);
     assert_true(first != io_random(world->io) || first != io_random(world->io));
+}
+
+struct driven {
+    struct io *io;
+    struct file_wait wait;
+    int err;
+};
+
+/* No assertion here: they belong to the first thread. */
+static void *drive(void *argument)
+{
+    struct driven *driven = argument;
+    for (int i = 0; i < 100 && !driven->wait.done && driven->err == 0; i++) {
+        driven->err = io_run(driven->io, UINT64_MAX);
+    }
+    io_free(driven->io);
+    return NULL;
+}
+
+static void io_may_be_made_by_one_thread_and_driven_by_another(void **state)
+{
+    struct world *world = *state;
+    struct driven driven = {.err = 0};
+    char reason[200];
+    char path[128];
+    assert_int_equal(io_new(world->backend, reason, sizeof reason, &driven.io), 0);
+    io_make_directory(driven.io, file_op(&driven.wait), path_in(world, "made", path));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, drive, &driven), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(driven.err, 0);
+    assert_true(driven.wait.done);
+    assert_int_equal(driven.wait.result, 0);
 }
 
 /* ---- timers ---- */
@@ -418,6 +452,7 @@ int main(void)
         cmocka_unit_test(run_without_limit_ends_with_the_first_completion),
         cmocka_unit_test(time_stands_still_within_a_turn),
         cmocka_unit_test(clocks_and_chance_are_the_systems),
+        cmocka_unit_test(io_may_be_made_by_one_thread_and_driven_by_another),
         cmocka_unit_test(timers_fire_once_in_order_unless_cancelled),
         cmocka_unit_test(timer_set_for_the_past_while_firing_waits_for_the_next_turn),
         cmocka_unit_test(timer_wakes_a_run_without_limit),
