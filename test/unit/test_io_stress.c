@@ -16,7 +16,7 @@
 enum {
     PAIRS = 12,
     STEPS = 3000,
-    SEEDS = 4,
+    SEEDS = 3,
     SEND_SIZE_MAX = 300 * 1000,
     FLOOD = 6000, /* more than either queue of a ring holds */
     PAUSED_SIZE_MAX = 64 * 1024,
