@@ -1,3 +1,7 @@
+/*
+ * Items and what they cost. The fields take 34 bytes before the key; the estimate of the heap's
+ * overhead is exact with glibc on 64-bit machines, and near enough elsewhere.
+ */
 #include "kv/item.h"
 
 #include "base/assert.h"

@@ -14,8 +14,8 @@
  * would be kept, to the lowest sequence among them, whose reply is dropped. Whatever is at or below
  * the floor is never applied, so nothing is applied twice; a write that arrives for the first time
  * below a floor that was raised so is refused, and its client knows it from KV_ERR_SEQUENCE_STALE.
- * A client that keeps at most replies_max writes between the oldest unanswered one and the newest
- * never sees that.
+ * A client never sees that when it acknowledges what was answered and keeps at most replies_max
+ * writes, in sequence, from the oldest unacknowledged one to the newest.
  *
  * Everything here follows from the log alone, the order of use included, by which the least
  * recently used session is evicted when there are too many.

@@ -1,0 +1,166 @@
+/*
+ * How fast the tree and the state machine are, and what a key costs in memory: run by hand, or by
+ * `meson test --benchmark`, on a release build. 10^6 random keys of 16 bytes, values of 100.
+ */
+#include "base/prng.h"
+#include "kv/kv.h"
+#include "kv/tree.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { COUNT = 1000000, KEY_SIZE = 16, VALUE_SIZE = 100 };
+
+static double now(void)
+{
+    struct timespec time;
+    (void)clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void report(const char *what, uint64_t count, double start)
+{
+    double seconds = now() - start;
+    printf("%-40s %10.0f/s  %6.0f ns each\n", what, (double)count / seconds,
+           seconds * 1e9 / (double)count);
+}
+
+/* The key of a number: the same number gives the same key, and neighbours are far apart. */
+static struct slice random_key(uint64_t number, uint8_t room[KEY_SIZE])
+{
+    struct prng prng;
+    prng_init(&prng, number);
+    put_u64(room, prng_next(&prng));
+    put_u64(room + 8, prng_next(&prng));
+    return slice_of(room, KEY_SIZE);
+}
+
+/* As people name keys: all begin alike. */
+static struct slice named_key(uint64_t number, uint8_t room[KEY_SIZE])
+{
+    memcpy(room, "bench:0000000000", KEY_SIZE);
+    for (unsigned at = KEY_SIZE - 1; number > 0; at--) {
+        room[at] = (uint8_t)('0' + number % 10);
+        number /= 10;
+    }
+    return slice_of(room, KEY_SIZE);
+}
+
+typedef struct slice (*key_fn)(uint64_t number, uint8_t room[KEY_SIZE]);
+
+static uint64_t shuffled(uint64_t i)
+{
+    return i * 611953 % COUNT; /* a prime that does not divide COUNT */
+}
+
+static uint64_t heap_in_use(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+static void bench_tree(const char *name, key_fn key_of)
+{
+    printf("tree, %s keys\n", name);
+    uint8_t room[KEY_SIZE];
+    uint8_t value[VALUE_SIZE] = {0};
+    struct revisions revisions = {.create = 1, .modify = 1, .version = 1};
+    uint64_t heap = heap_in_use();
+    struct tree *tree = tree_new();
+    double start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+    }
+    report("put, new", COUNT, start);
+    heap = heap_in_use() - heap;
+    double payload = KEY_SIZE + VALUE_SIZE;
+    printf("%-40s %10.1f (by malloc), %.1f (by tree_memory)\n",
+           "bytes for a key beyond key and value", (double)heap / COUNT - payload,
+           (double)tree_memory(tree) / COUNT - payload);
+    uint64_t found = 0;
+    start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        found += tree_get(tree, key_of(shuffled(COUNT - 1 - i), room)) != NULL;
+    }
+    report("get", found, start);
+    start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+    }
+    report("put, over, same size", COUNT, start);
+    struct tree_cursor cursor;
+    uint64_t bytes = 0;
+    start = now();
+    tree_seek(tree, slice_of(NULL, 0), &cursor);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        bytes += tree_cursor_item(&cursor)->value_size;
+        tree_cursor_next(&cursor);
+    }
+    report("iterate", bytes / VALUE_SIZE, start);
+    struct tree *frozen = tree_freeze(tree);
+    start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+    }
+    report("put, over, while frozen", COUNT, start);
+    start = now();
+    tree_free(frozen);
+    report("free the frozen tree", COUNT, start);
+    start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        found += tree_delete(tree, key_of(shuffled(i), room));
+    }
+    report("delete", found - COUNT, start);
+    tree_free(tree);
+}
+
+static void bench_kv(void)
+{
+    printf("state machine, named keys\n");
+    struct kv_options options = {.sessions_max = 1000, .replies_max = 1000};
+    struct kv *kv = kv_new(&options);
+    uint8_t room[KEY_SIZE];
+    uint8_t value[VALUE_SIZE] = {0};
+    struct buf bytes = {0};
+    struct reply reply;
+    struct command open = {.operation = OPERATION_OPEN_SESSION};
+    command_encode(&open, &bytes);
+    kv_apply(kv, 1, 1, buf_slice(&bytes), &reply);
+    for (uint64_t round = 0; round < 2; round++) {
+        double start = now();
+        for (uint64_t i = 0; i < COUNT; i++) {
+            uint64_t sequence = round * COUNT + i + 1;
+            struct command put = {.operation = OPERATION_PUT,
+                                  .session = 1,
+                                  .sequence = sequence,
+                                  .acknowledged = sequence > 16 ? sequence - 16 : 0,
+                                  .key = named_key(shuffled(i), room),
+                                  .value = slice_of(value, VALUE_SIZE)};
+            buf_clear(&bytes);
+            command_encode(&put, &bytes);
+            kv_apply(kv, sequence + 1, sequence, buf_slice(&bytes), &reply);
+        }
+        report(round == 0 ? "apply put, new, in a session" : "apply put, over, in a session", COUNT,
+               start);
+    }
+    uint64_t found = 0;
+    double start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        struct command get = {.operation = OPERATION_GET, .key = named_key(shuffled(i), room)};
+        kv_query(kv, &get, &reply);
+        found += reply.status == 0;
+    }
+    report("query get", found, start);
+    buf_done(&bytes);
+    kv_free(kv);
+}
+
+int main(void)
+{
+    bench_tree("random", random_key);
+    bench_tree("named", named_key);
+    bench_kv();
+    return EXIT_SUCCESS;
+}
