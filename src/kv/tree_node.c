@@ -175,11 +175,14 @@ unsigned node_search(const struct node *node, struct slice key, bool *ret_equal)
     while (low < high) {
         unsigned middle = low + (high - low) / 2;
         int order = slice_compare(item_key(node->items[middle]), key);
+        if (order == 0) {
+            *ret_equal = true;
+            return middle;
+        }
         if (order < 0) {
             low = middle + 1;
         } else {
             high = middle;
-            *ret_equal = *ret_equal || order == 0;
         }
     }
     return low;

@@ -343,7 +343,8 @@ static void any_difference_changes_the_digest(void **state)
         {"a1..", "..a1"},     /* a modify revision */
         {"a1b1", "b1a1"},     /* which key has which revision */
         {"a1..a3", "a1a2a3"}, /* a version */
-        {"a1a-a3", "a1..a3"}, /* a create revision */
+        {"a1..a3", "..a1a3"}, /* a create revision */
+        {"a1a-a3", "a1..a3"}, /* a key made anew */
         {"$$..", "...."},     /* a session */
         {"$$..", "..$$"},     /* its id */
         {"$$s1", "$$s2"},     /* the sequence of a stored reply */
