@@ -172,8 +172,8 @@ static void grow(struct tree *tree, struct path *path)
     node_insert(root, 0, item_ref(tree->bottom), tree->root);
     tree->root = root;
     tree->memory += node_footprint(root->level);
-    memmove(&path->nodes[1], &path->nodes[0], (path->leaf + 1) * sizeof path->nodes[0]);
-    memmove(&path->slots[1], &path->slots[0], path->leaf * sizeof path->slots[0]);
+    memmove(&path->nodes[1], &path->nodes[0], (path->leaf + 1) * sizeof(struct node *));
+    memmove(&path->slots[1], &path->slots[0], path->leaf * sizeof(unsigned));
     path->nodes[0] = root;
     path->slots[0] = 0;
     path->leaf++;

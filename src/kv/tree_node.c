@@ -197,18 +197,29 @@ unsigned node_search_child(const struct node *node, struct slice key)
     return equal ? slot : slot - 1;
 }
 
+/* Copies slots to another node, or within one, without counting them. */
+static void node_move(const struct node *from, unsigned from_slot, struct node *to,
+                      unsigned to_slot, unsigned count)
+{
+    CHECK(from->level == to->level);
+    CHECK(from->skip == to->skip);
+    CHECK(to_slot + count <= NODE_SLOTS);
+    memmove(&to->heads[to_slot], &from->heads[from_slot], count * sizeof(uint64_t));
+    memmove(&to->items[to_slot], &from->items[from_slot], count * sizeof(struct item *));
+    if (to->level > 0) {
+        memmove(&to->children[to_slot], &from->children[from_slot], count * sizeof(struct node *));
+    }
+}
+
 void node_insert(struct node *node, unsigned slot, struct item *item, struct node *child)
 {
     CHECK(node->count < NODE_SLOTS);
     CHECK(slot <= node->count);
     CHECK((child != NULL) == (node->level > 0));
-    size_t after = node->count - slot;
-    memmove(&node->heads[slot + 1], &node->heads[slot], after * sizeof node->heads[0]);
-    memmove(&node->items[slot + 1], &node->items[slot], after * sizeof node->items[0]);
+    node_move(node, slot, node, slot + 1, node->count - slot);
     node->heads[slot] = key_head(item_key(item), node->skip);
     node->items[slot] = item;
     if (child != NULL) {
-        memmove(&node->children[slot + 1], &node->children[slot], after * sizeof node->children[0]);
         node->children[slot] = child;
     }
     node->count++;
@@ -218,12 +229,7 @@ void node_remove(struct node *node, unsigned slot)
 {
     CHECK(slot < node->count);
     node->count--;
-    size_t after = node->count - slot;
-    memmove(&node->heads[slot], &node->heads[slot + 1], after * sizeof node->heads[0]);
-    memmove(&node->items[slot], &node->items[slot + 1], after * sizeof node->items[0]);
-    if (node->level > 0) {
-        memmove(&node->children[slot], &node->children[slot + 1], after * sizeof node->children[0]);
-    }
+    node_move(node, slot + 1, node, slot, node->count - slot);
 }
 
 void node_replace(struct node *node, unsigned slot, struct item *item)
@@ -233,20 +239,6 @@ void node_replace(struct node *node, unsigned slot, struct item *item)
     node->items[slot] = item;
     node->heads[slot] = key_head(item_key(item), node->skip);
     item_unref(before);
-}
-
-/* Copies slots to another node, or within one, without counting them. */
-static void node_move(const struct node *from, unsigned from_slot, struct node *to,
-                      unsigned to_slot, unsigned count)
-{
-    CHECK(from->level == to->level);
-    CHECK(from->skip == to->skip);
-    CHECK(to_slot + count <= NODE_SLOTS);
-    memmove(&to->heads[to_slot], &from->heads[from_slot], count * sizeof to->heads[0]);
-    memmove(&to->items[to_slot], &from->items[from_slot], count * sizeof to->items[0]);
-    if (to->level > 0) {
-        memmove(&to->children[to_slot], &from->children[from_slot], count * sizeof to->children[0]);
-    }
 }
 
 void node_split(struct node *node, unsigned from, struct node *right)
