@@ -51,15 +51,12 @@ static uint64_t durable_match(const struct raft *raft)
     return raft->durable.index < raft->verified ? raft->durable.index : raft->verified;
 }
 
-/* Sends the acknowledgement that is due, unless it has nothing to say before the next ticket. */
-static void acknowledge(struct raft *raft)
+/* Sends the acknowledgement that is due, once it covers `match_min` or answers a heartbeat. */
+static void acknowledge(struct raft *raft, uint64_t match_min)
 {
     struct owed_ack *ack = &raft->ack;
-    if (!ack->due || !term_is_durable(raft)) {
-        return;
-    }
     uint64_t match = durable_match(raft);
-    if (!ack->heartbeat && match <= ack->match_sent && match < raft->verified) {
+    if (!ack->due || !term_is_durable(raft) || (!ack->heartbeat && match < match_min)) {
         return;
     }
     CHECK(raft->leader != 0);
@@ -107,10 +104,9 @@ static void take_entries(struct raft *raft, const struct raft_message *message)
     CHECK(raft->trail.last == last);
     effects_store_entries(raft, from);
     STORY(raft,
-          "append of %" PRIu64 " in term %" PRIu64 ": %" PRIu64 " entries after %" PRIu64
-          ":%" PRIu64 ", now %" PRIu64,
-          message->from, raft->term, request->entry_count, request->prev_index, request->prev_term,
-          last);
+          "append of %" PRIu64 " in term %" PRIu64 ": takes %" PRIu64 "..%" PRIu64 " after %" PRIu64
+          ":%" PRIu64,
+          message->from, raft->term, from, last, from - 1, trail_term(&raft->trail, from - 1));
 }
 
 void follow_append(struct raft *raft, const struct raft_message *message)
@@ -144,11 +140,13 @@ void follow_append(struct raft *raft, const struct raft_message *message)
     if (raft->ack.read_round < request->read_round) {
         raft->ack.read_round = request->read_round;
     }
-    acknowledge(raft);
+    acknowledge(raft, last);
 }
 
 void follow_stored(struct raft *raft)
 {
     CHECK(raft->role == RAFT_FOLLOWER || !raft->ack.due);
-    acknowledge(raft);
+    /* Every step forward is worth telling: the leader's window moves on. */
+    uint64_t news = raft->ack.match_sent + 1;
+    acknowledge(raft, news < raft->verified ? news : raft->verified);
 }

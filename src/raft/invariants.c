@@ -54,6 +54,9 @@ static void check_progress(const struct raft *raft, const struct progress *progr
     CHECK(progress->heard_ms <= raft->now_ms);
     CHECK(progress->window_count <= progress->window_capacity);
     CHECK(progress->state == PROGRESS_STREAM || progress->window_count == 0);
+    CHECK(progress->state == PROGRESS_PROBE || progress->probe_last == 0);
+    CHECK(progress->probe_last == 0 || progress->probe_last >= progress->next);
+    CHECK(progress->probe_last <= raft->trail.last);
     uint64_t last = progress->match;
     for (size_t i = 0; i < progress->window_count; i++) {
         CHECK(progress_in_flight(progress, i) > last);

@@ -11,7 +11,7 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
 {
     CHECK(next > 0);
     progress->state = PROGRESS_PROBE;
-    progress->probe_sent = false;
+    progress->probe_last = 0;
     progress->match = 0;
     progress->next = next;
     progress->heard_ms = now_ms;
@@ -23,7 +23,7 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
 bool progress_may_send(const struct progress *progress)
 {
     if (progress->state == PROGRESS_PROBE) {
-        return !progress->probe_sent;
+        return progress->probe_last == 0;
     }
     return progress->window_count < progress->window_capacity;
 }
@@ -33,7 +33,7 @@ void progress_sent(struct progress *progress, uint64_t last)
     CHECK(progress_may_send(progress));
     CHECK(last >= progress->next);
     if (progress->state == PROGRESS_PROBE) {
-        progress->probe_sent = true;
+        progress->probe_last = last;
         return;
     }
     size_t at = (progress->window_head + progress->window_count) % progress->window_capacity;
@@ -52,8 +52,13 @@ bool progress_succeeded(struct progress *progress, uint64_t prev, uint64_t match
 {
     if (progress->state == PROGRESS_PROBE &&
         (prev + 1 == progress->next || match + 1 >= progress->next)) {
+        uint64_t probe_last = progress->probe_last;
         progress->state = PROGRESS_STREAM;
-        progress->probe_sent = false;
+        progress->probe_last = 0;
+        /* A heartbeat may have been answered before the probe, which is still on its way. */
+        if (probe_last >= progress->next) {
+            progress_sent(progress, probe_last);
+        }
     }
     if (match <= progress->match) {
         return false;
@@ -85,7 +90,7 @@ void progress_probe(struct progress *progress, uint64_t next)
     CHECK(next > progress->match);
     CHECK(next <= progress->next);
     progress->state = PROGRESS_PROBE;
-    progress->probe_sent = false;
+    progress->probe_last = 0;
     progress->next = next;
     progress->window_head = 0;
     progress->window_count = 0;

@@ -26,11 +26,12 @@ enum progress_state {
 
 struct progress {
     enum progress_state state;
-    bool probe_sent;   /* PROBE: the append with entries left; only heartbeats go until an answer */
-    uint64_t match;    /* durable on the follower and equal to the own log up to here */
-    uint64_t next;     /* the first entry of the next append */
-    uint64_t heard_ms; /* when the follower answered last in this term */
-    uint64_t round;    /* the newest read round that it answered */
+    uint64_t probe_last; /* PROBE: the append on its way ends here, and only heartbeats follow it
+                            until an answer; 0: none */
+    uint64_t match;      /* durable on the follower and equal to the own log up to here */
+    uint64_t next;       /* the first entry of the next append */
+    uint64_t heard_ms;   /* when the follower answered last in this term */
+    uint64_t round;      /* the newest read round that it answered */
 
     uint64_t *window; /* a ring; borrowed from the core */
     size_t window_capacity;

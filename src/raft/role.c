@@ -70,8 +70,14 @@ void role_start(struct raft *raft)
 
 void role_see_term(struct raft *raft, uint64_t term, uint64_t from)
 {
-    NEWS(raft, "%s -> follower: server %" PRIu64 " is in term %" PRIu64 ", own term was %" PRIu64,
-         raft_role_name(raft->role), from, term, raft->term);
+    if (raft->role == RAFT_FOLLOWER) {
+        STORY(raft, "server %" PRIu64 " is in term %" PRIu64 ", own term was %" PRIu64, from, term,
+              raft->term);
+    } else {
+        NEWS(raft,
+             "%s -> follower: server %" PRIu64 " is in term %" PRIu64 ", own term was %" PRIu64,
+             raft_role_name(raft->role), from, term, raft->term);
+    }
     bool led = raft->role == RAFT_LEADER;
     enter(raft, RAFT_FOLLOWER);
     begin_term(raft, term, 0);
@@ -85,10 +91,12 @@ void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader)
 {
     CHECK(term >= raft->term);
     CHECK(term > raft->term || raft->role != RAFT_LEADER);
-    if (term > raft->term || raft->role != RAFT_FOLLOWER || raft->leader != leader) {
+    if (raft->role != RAFT_FOLLOWER) {
         NEWS(raft, "%s -> follower: server %" PRIu64 " leads term %" PRIu64,
              raft_role_name(raft->role), leader, term);
         enter(raft, RAFT_FOLLOWER);
+    } else if (term > raft->term || raft->leader != leader) {
+        NEWS(raft, "follows leader %" PRIu64 " in term %" PRIu64, leader, term);
     }
     if (term > raft->term) {
         begin_term(raft, term, 0);
@@ -114,9 +122,10 @@ void role_yield(struct raft *raft, uint64_t candidate)
 void role_lose_leader(struct raft *raft)
 {
     CHECK(raft->role != RAFT_LEADER);
-    if (raft->role != RAFT_FOLLOWER) {
-        NEWS(raft, "%s -> pre-candidate: no majority answered in term %" PRIu64,
-             raft_role_name(raft->role), raft->term);
+    if (raft->role == RAFT_PRE_CANDIDATE) {
+        STORY(raft, "still pre-candidate: no majority answered in term %" PRIu64, raft->term);
+    } else if (raft->role == RAFT_CANDIDATE) {
+        NEWS(raft, "candidate -> pre-candidate: nobody won term %" PRIu64 " in time", raft->term);
     } else if (raft->leader != 0) {
         NEWS(raft,
              "follower -> pre-candidate: leader %" PRIu64 " not heard for %" PRIu64

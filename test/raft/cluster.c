@@ -234,7 +234,7 @@ static int step(struct server *server, struct raft_event *event, const struct pa
 {
     struct cluster *cluster = server->cluster;
     struct raft_effects *effects = &cluster->effects;
-    event->now_ms = cluster->now_ms;
+    event->now_ms = cluster->now_ms + server->ahead_ms;
     int err = raft_step(server->raft, event, effects);
     if (err != 0) {
         return err;
@@ -259,7 +259,7 @@ static int step(struct server *server, struct raft_event *event, const struct pa
         CHECK(effects->read_index <= effects->commit_index);
         release_reads(server, effects->read_tag, effects->read_index);
     }
-    server->wake_ms = effects->wake_ms;
+    server->wake_ms = effects->wake_ms > server->ahead_ms ? effects->wake_ms - server->ahead_ms : 0;
     return 0;
 }
 
@@ -406,7 +406,7 @@ void server_start(struct server *server)
     config.id = server->id;
     config.seed = cluster->seed * 1000 + server->id * 100 + server->starts++;
     config.trace = &server->trace;
-    int err = raft_new(&config, &restored, cluster->now_ms, &server->raft);
+    int err = raft_new(&config, &restored, cluster->now_ms + server->ahead_ms, &server->raft);
     CHECK(err == 0);
     free(runs);
     raft_check(server->raft);

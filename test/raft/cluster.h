@@ -55,7 +55,8 @@ struct server {
     uint64_t id;
     struct raft *raft; /* NULL: down */
     struct trace trace;
-    uint64_t starts; /* varies the seed of each life */
+    uint64_t starts;   /* varies the seed of each life */
+    uint64_t ahead_ms; /* its clock against the cluster's: no two machines agree */
 
     struct entry_log log; /* as the core believes it to be */
 
@@ -71,7 +72,7 @@ struct server {
     struct asked_read reads[READS_OPEN_MAX];
     size_t read_count;
 
-    uint64_t wake_ms;
+    uint64_t wake_ms; /* by the cluster's clock */
     uint64_t commit_seen;
 };
 

@@ -198,7 +198,9 @@ static bool command_log(struct stage *stage, const struct words *words)
 
 static bool command_term(struct stage *stage, const struct words *words)
 {
-    server_at(stage, words, 1)->disk.term = number(words, 2, 0);
+    struct server *server = server_at(stage, words, 1);
+    server->disk.term = number(words, 2, 0);
+    server->disk.voted_for = number(words, 3, 0);
     return true;
 }
 
@@ -217,17 +219,27 @@ static bool command_start(struct stage *stage, const struct words *words)
 
 static bool command_tick(struct stage *stage, const struct words *words)
 {
-    stage->cluster.now_ms += number(words, 2, 0);
-    report(stage, server_at(stage, words, 1), server_tick(server_at(stage, words, 1)));
+    struct server *server = server_at(stage, words, 1);
+    server->ahead_ms += number(words, 2, 0);
+    report(stage, server, server_tick(server));
+    return true;
+}
+
+static bool command_wait(struct stage *stage, const struct words *words)
+{
+    stage->cluster.now_ms += number(words, 1, 0);
     return true;
 }
 
 static bool command_elect(struct stage *stage, const struct words *words)
 {
-    stage->cluster.now_ms += stage->cluster.config.election_max_ms;
-    bool ticked = command_tick(stage, &(struct words){.at = {"tick", words->at[1]}, .count = 2});
+    const struct raft_config *config = &stage->cluster.config;
+    struct server *server = server_at(stage, words, 1);
+    stage->cluster.now_ms += config->election_min_ms;
+    server->ahead_ms += config->election_max_ms - config->election_min_ms;
+    report(stage, server, server_tick(server));
     settle(stage);
-    return ticked;
+    return true;
 }
 
 static bool command_propose(struct stage *stage, const struct words *words)
@@ -432,20 +444,20 @@ static const struct {
     command_fn run;
     size_t words_min;
 } COMMANDS[] = {
-    {"cluster", command_cluster, 2}, {"log", command_log, 2},
-    {"term", command_term, 3},       {"start", command_start, 1},
-    {"restart", command_start, 2},   {"tick", command_tick, 2},
-    {"elect", command_elect, 2},     {"propose", command_propose, 3},
-    {"read", command_read, 2},       {"deliver", command_deliver, 2},
-    {"drop", command_drop, 2},       {"duplicate", command_duplicate, 2},
-    {"hold", command_hold, 2},       {"release", command_hold, 2},
-    {"store", command_store, 2},     {"stall", command_stall, 2},
-    {"unstall", command_stall, 2},   {"pause", command_pause, 2},
-    {"resume", command_pause, 2},    {"crash", command_crash, 2},
-    {"cut", command_cut, 2},         {"partition", command_partition, 4},
-    {"heal", command_heal, 1},       {"settle", command_settle, 1},
-    {"run", command_run, 2},         {"state", command_state, 1},
-    {"logs", command_logs, 1},
+    {"cluster", command_cluster, 2},     {"log", command_log, 2},
+    {"term", command_term, 3},           {"start", command_start, 1},
+    {"restart", command_start, 2},       {"tick", command_tick, 2},
+    {"wait", command_wait, 2},           {"elect", command_elect, 2},
+    {"propose", command_propose, 3},     {"read", command_read, 2},
+    {"deliver", command_deliver, 2},     {"drop", command_drop, 2},
+    {"duplicate", command_duplicate, 2}, {"hold", command_hold, 2},
+    {"release", command_hold, 2},        {"store", command_store, 2},
+    {"stall", command_stall, 2},         {"unstall", command_stall, 2},
+    {"pause", command_pause, 2},         {"resume", command_pause, 2},
+    {"crash", command_crash, 2},         {"cut", command_cut, 2},
+    {"partition", command_partition, 4}, {"heal", command_heal, 1},
+    {"settle", command_settle, 1},       {"run", command_run, 2},
+    {"state", command_state, 1},         {"logs", command_logs, 1},
 };
 
 bool stage_command(struct stage *stage, const char *line)

@@ -233,6 +233,9 @@ static void make_world(struct world *world, uint64_t seed, size_t count)
     world->cluster.trace_level = world->story ? TRACE_DEBUG : TRACE_WARN;
     world->cluster.context = world;
     cluster_init(&world->cluster, count, seed);
+    for (uint64_t id = 1; id <= count; id++) {
+        cluster_server(&world->cluster, id)->ahead_ms = draw(world, 0, 10000);
+    }
 }
 
 static void start_disks(struct world *world)

@@ -15,10 +15,12 @@
  *   cluster N [window N] [entries N] [uncommitted N] [stall N] [seed N]
  *                         N servers, down, with empty disks, and what differs from the default
  *   log S [TERM ...]      the terms of the entries on the disk of S
- *   term S N              the term on the disk of S
+ *   term S N [S]          the term on the disk of S, and whom it voted for in that term
  *   start [S ...]         starts these, or all
- *   tick S [N]            N ms pass (0 when not given), of which only S is told
- *   elect S               S, and only S, waits for an election timeout; then settle
+ *   tick S [N]            N ms pass (0 when not given), but only for S: each has its own clock
+ *   wait N                N ms pass for all, but nobody looks at the clock yet
+ *   elect S               all wait until they no longer insist on an old leader, S for an election
+ *                         timeout; then settle
  *   propose S N           read S
  *   deliver A->B [N]      the N oldest messages of the link, or all; deliver all
  *   drop A->B [N]         as deliver, but they are lost
@@ -31,7 +33,7 @@
  *   cut A->B, cut A-B     messages sent there are lost; partition S ... | S ...; heal
  *   settle                delivers and stores until nothing is left
  *   run N                 N ms pass with a fast network and disk; shows only changes of roles
- *   state, logs           show the servers
+ *   state, logs           show the servers; in the logs a bar stands behind the commit index
  *   quietly COMMAND       shows only changes of roles
  */
 #ifndef TEST_RAFT_SCRIPT_H

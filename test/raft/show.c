@@ -166,10 +166,11 @@ void show_logs(struct stage *stage)
         char text[512];
         int at = snprintf(text, sizeof text, "%" PRIu64 "%s:", server->id, up ? "" : " (disk)");
         for (uint64_t j = 0; j < log->last && at < 480; j++) {
-            bool edge = up && j == raft_commit_index(server->raft) && j > 0;
+            bool edge = up && j == raft_commit_index(server->raft);
             at += snprintf(text + at, sizeof text - (size_t)at, "%s %" PRIu64, edge ? " |" : "",
                            log->at[j].term);
         }
-        show(stage, "%s", text);
+        bool all = up && raft_commit_index(server->raft) == log->last;
+        show(stage, "%s%s", text, all ? " |" : "");
     }
 }
