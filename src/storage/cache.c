@@ -60,8 +60,9 @@ static struct cache_block *block_new(struct cache *cache, size_t size)
         return block;
     }
     size_t capacity = size > CACHE_BLOCK_SIZE ? size : CACHE_BLOCK_SIZE;
-    struct cache_block *block = memory_new(1, sizeof *block + capacity);
-    block->capacity = capacity;
+    /* Not zeroed: a block becomes resident only as far as it is filled. */
+    struct cache_block *block = memory_grow(NULL, sizeof *block + capacity);
+    *block = (struct cache_block){.capacity = capacity};
     return block;
 }
 
