@@ -121,7 +121,7 @@ void storage_opened(struct storage *storage, int err)
     opening_free(storage);
     if (err != 0) {
         storage->error = err;
-        storage->failure_reported = true;
+        storage->state = STORAGE_REFUSED;
         storage->handler->opened(storage->context, err, storage->sentence);
         return;
     }
@@ -268,6 +268,9 @@ void storage_moved(struct storage *storage)
 {
     if (storage->state == STORAGE_OPENING) {
         opening_advance(storage);
+        return;
+    }
+    if (storage->state == STORAGE_REFUSED) {
         return;
     }
     if (storage->state == STORAGE_ENDING) {

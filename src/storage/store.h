@@ -2,9 +2,12 @@
  * What the parts of storage share: the struct behind `struct storage` and the few calls by which
  * a part tells the whole that something moved or failed. Internal to src/storage.
  *
- *     opening ──► open ──► closing ──► closed
- *        │          │         ▲
- *        └──────────┴► failed ┘   (error != 0: nothing is written any more)
+ *     opening ──► open ──────► closing ──► ending ──► gone
+ *        │          └─► failed ──┘             ▲
+ *        └─► refused ──────────────────────────┘
+ *
+ * Failed is no state of its own, but an open or closing storage with error != 0: it writes nothing
+ * any more.
  *
  * Who may have an operation in flight: the opening (one at a time), and later, side by side, the
  * writer (log), the vote file, the maker (next segment), the trimmer and any number of reads. Each
@@ -29,6 +32,7 @@ enum { SENTENCE_SIZE = 1024 };
 
 enum storage_state {
     STORAGE_OPENING,
+    STORAGE_REFUSED, /* opening failed: only closing may follow */
     STORAGE_OPEN,
     STORAGE_CLOSING,
     STORAGE_ENDING, /* only the files are to be closed and the memory freed */
