@@ -184,6 +184,40 @@ def reads_never_go_back_when_a_stopped_leader_wakes(env):
 
 
 @case(timeout=60)
+def leader_that_wakes_into_the_past_answers_nothing_from_it(env):
+    cluster = env.cluster()
+    with cluster.client() as client:
+        client.put(b"k", b"old")
+    leader = cluster.wait_leader()
+    followers = cluster.followers()
+    with native.Connection(leader.client_address, 5.0) as asked:
+        expect_equal(asked.ask(native.command(native.GET, key=b"k")).data, b"old", "before")
+        leader.pause()
+        # New processes on new connections: nothing of what they send can wait in the sleeper's
+        # sockets except greetings, so that it wakes believing that it still leads.
+        for follower in followers:
+            follower.kill()
+        for follower in followers:
+            follower.start()
+        cluster.wait_leader()
+        with cluster.client() as client:
+            client.put(b"k", b"new")
+        asked.send(native.request(1, native.command(native.GET, key=b"k")))
+        asked.send(native.request(2, native.command(native.PUT, key=b"lonely", value=b"v")))
+        leader.resume()
+        for _ in range(2):
+            try:
+                answer = asked.receive()
+            except (native.Closed, native.NoAnswer):
+                break
+            refused = isinstance(answer, native.Redirect) or answer.status in native.AGAIN
+            expect(refused or answer.data == b"new", "an answer from the past", answer)
+    cluster.wait_equal()
+    with cluster.client() as client:
+        expect_equal(client.get(b"k")[0], b"new", "after")
+
+
+@case(timeout=60)
 def kill_9_of_all_three_at_once_loses_nothing(env):
     cluster = env.cluster()
     everything = {}
