@@ -13,7 +13,6 @@ STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cl
 
 enum {
     SESSIONS_MAX = 10000,
-    REPLIES_MAX = 4096, /* of one session; the client library keeps fewer in flight */
     STALL_MS_MIN = 2000,
 };
 
@@ -104,7 +103,8 @@ static void opened(void *context, int err, const char *sentence)
         node_fail(node, err, kvapp_err_sentence(err));
         return;
     }
-    const struct kv_options options = {.sessions_max = SESSIONS_MAX, .replies_max = REPLIES_MAX};
+    const struct kv_options options = {.sessions_max = SESSIONS_MAX,
+                                       .replies_max = SESSION_WINDOW_MAX};
     node->kv = kv_new(&options);
     node->state = NODE_SERVING;
     TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",

@@ -37,7 +37,7 @@ class Outcome:
     """What one test program gave."""
 
     def __init__(self, run):
-        self.name = run["name"]
+        self.name = run["name"].split(" / ")[-1]  # Meson puts the suites before it
         self.output = (run.get("stdout") or "").splitlines()
         self.errors = (run.get("stderr") or "").splitlines()
         self.passed = self.skipped = 0
