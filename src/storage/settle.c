@@ -123,39 +123,55 @@ void settle_new(struct opening *opening)
 
 /* ---- the end ---- */
 
+/*
+ * Log and vote are written side by side, so after a crash the log may know a later term than VOTE.
+ * The term of the last entry is then this server's term, in which it has not answered any vote. It
+ * is written down before anyone hears of it: that entry may be truncated, the term must not fall.
+ * Returns whether it was lifted.
+ */
+static bool lift_term(struct storage *storage)
+{
+    struct vote *vote = &storage->vote.wanted;
+    uint64_t last_term = storage->run_count == 0 ? 0 : storage->runs[storage->run_count - 1].term;
+    bool lifted = last_term > vote->term;
+    if (lifted) {
+        vote->term = last_term;
+        vote->voted_for = 0;
+    }
+    storage->staged_vote = *vote;
+    return lifted;
+}
+
+static void take_tail(struct opening *opening)
+{
+    struct writer *writer = &opening->storage->writer;
+    writer->file = opening->tail_file;
+    writer->segment = opening->tail;
+    writer->offset = opening->tail_offset;
+    writer->sequence = opening->expected - 1;
+    writer->synced_sequence = writer->sequence;
+    writer->synced_segment = opening->tail.number;
+    if (opening->file == opening->tail_file) {
+        opening->file = NULL;
+    }
+    opening->tail_file = NULL;
+}
+
 /* Gives the writer its place; when nothing is new since the last seal, that is all. */
 static void settle_end(struct opening *opening)
 {
     struct storage *storage = opening->storage;
-    struct writer *writer = &storage->writer;
     uint64_t last = storage->cache.next - 1;
     storage->synced_last = last;
     storage->disk_last = last;
     storage->flushed_last = last;
-    storage->staged_vote = opening->vote;
-    if (storage->run_count > 0) {
-        /* Log and vote are written side by side: the log may know a later term, in which then no
-         * vote was ever answered. */
-        uint64_t term = storage->runs[storage->run_count - 1].term;
-        if (term > storage->staged_vote.term) {
-            storage->staged_vote.term = term;
-            storage->staged_vote.voted_for = 0;
-        }
-    }
     if (opening->tail_file != NULL) {
-        writer->file = opening->tail_file;
-        writer->segment = opening->tail;
-        writer->offset = opening->tail_offset;
-        writer->sequence = opening->expected - 1;
-        writer->synced_sequence = writer->sequence;
-        writer->synced_segment = opening->tail.number;
-        if (opening->file == opening->tail_file) {
-            opening->file = NULL;
-        }
-        opening->tail_file = NULL;
+        take_tail(opening);
     }
-    bool sealed = writer->sequence > 0 && opening->vote.synced_sequence >= writer->sequence;
-    if (sealed && storage->torn_bytes == 0) {
+    bool lifted = lift_term(storage);
+    uint64_t sequence = storage->writer.sequence;
+    bool sealed = sequence > 0 && opening->vote.synced_sequence >= sequence;
+    if (sealed && !lifted && storage->torn_bytes == 0) {
         storage_opened(storage, 0);
         return;
     }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAMES_MAX = 32, SNAPSHOTS_MAX = 32 };
+enum { NAMES_MAX = 128, SNAPSHOTS_MAX = 32 };
 
 struct inode {
     struct inode *next; /* of all that the disk ever had */
@@ -107,7 +107,7 @@ static void names_synced(struct disk *disk)
 struct disk *disk_new(void)
 {
     struct disk *disk = memory_new(1, sizeof *disk);
-    disk->history = memory_new(SNAPSHOTS_MAX, sizeof disk->history[0]);
+    disk->history = memory_grow(NULL, SNAPSHOTS_MAX * sizeof disk->history[0]);
     prng_init(&disk->control.prng, 1);
     names_synced(disk);
     return disk;

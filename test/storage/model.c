@@ -78,20 +78,24 @@ static size_t stored_moment(const struct model *model, uint64_t stored)
     return at;
 }
 
-static bool log_is_prefix(const uint64_t *terms, uint64_t last, const struct moment *moment)
+/* The entries `first` and behind are the first ones of the moment. */
+static bool log_is_prefix(const struct moment *log, uint64_t first, const struct moment *moment)
 {
-    return last <= moment->last &&
-           memcmp(terms + 1, moment->terms + 1, last * sizeof terms[0]) == 0;
+    size_t size = (size_t)(log->last + 1 - first) * sizeof log->terms[0];
+    return log->last <= moment->last &&
+           memcmp(log->terms + first, moment->terms + first, size) == 0;
 }
 
-static void check_log(const struct model *model, size_t from, const struct moment *now)
+/* Completes the log with the entries below `first`, which were trimmed, and are what they were. */
+static void check_log(const struct model *model, size_t from, uint64_t first, struct moment *now)
 {
     uint64_t least = model->at[from].last;
     for (size_t i = from; i < model->count; i++) {
         if (model->at[i].last < least) {
             least = model->at[i].last;
         }
-        if (now->last >= least && log_is_prefix(now->terms, now->last, &model->at[i])) {
+        if (now->last >= least && log_is_prefix(now, first, &model->at[i])) {
+            memcpy(now->terms, model->at[i].terms, first * sizeof now->terms[0]);
             return;
         }
     }
@@ -128,14 +132,14 @@ void model_check(const struct model *model, struct scene *found, uint64_t stored
     struct storage_restored restored;
     storage_restored(found->storage, &restored);
     size_t from = stored_moment(model, stored);
-    /* Entries below the first index were trimmed; they are what they were. */
-    struct moment now = model->at[from];
-    now.last = restored.last_index;
-    now.term = restored.term;
-    now.voted_for = restored.voted_for;
+    struct moment now = {
+        .last = restored.last_index,
+        .term = restored.term,
+        .voted_for = restored.voted_for,
+    };
     CHECK(now.last <= MODEL_INDEX_MAX);
     take_runs(&restored, &now);
-    check_log(model, from, &now);
+    check_log(model, from, restored.first_index, &now);
     check_vote(model, from, &now);
     model_check_entries(&now, found, restored.first_index);
     *ret_now = now;

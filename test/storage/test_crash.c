@@ -372,8 +372,10 @@ static void random_lives_keep_every_promise(void **state)
 {
     (void)state;
     const char *seed_text = getenv("STORAGE_SEED");
+    const char *count_text = getenv("STORAGE_SEED_COUNT");
     uint64_t first = seed_text == NULL ? 1 : strtoull(seed_text, NULL, 10);
-    uint64_t count = seed_text == NULL ? 300 : 1;
+    uint64_t count = seed_text == NULL ? 200 : 1;
+    count = count_text == NULL ? count : strtoull(count_text, NULL, 10);
     for (uint64_t seed = first; seed < first + count; seed++) {
         print_message("# STORAGE_SEED=%lu\n", (unsigned long)seed);
         random_life(seed);
