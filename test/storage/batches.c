@@ -44,7 +44,7 @@ static void read_segment(struct batches *batches, const struct buf *bytes,
         placed->batch = batch;
         placed->offset = at;
         placed->used = BATCH_HEADER_SIZE + batch.size;
-        (void)snprintf(placed->path, sizeof placed->path, "%s", placed_segment->path);
+        memcpy(placed->path, placed_segment->path, sizeof placed->path);
         CHECK(batches->count == 0 || batch.sequence == placed[-1].batch.sequence + 1);
         replay(batches, placed, bytes->data + at + BATCH_HEADER_SIZE);
         batches->count++;

@@ -94,7 +94,10 @@ static void remove_name(struct names *names, struct name *name)
 
 static void names_changed(struct disk *disk)
 {
-    CHECK(disk->history_count < SNAPSHOTS_MAX);
+    /* Beyond the room for moments between, only the newest is told apart. */
+    if (disk->history_count == SNAPSHOTS_MAX) {
+        disk->history_count--;
+    }
     disk->history[disk->history_count++] = disk->now;
 }
 

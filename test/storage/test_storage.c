@@ -4,9 +4,13 @@
 #include "base/memory.h"
 #include "kvapp/err.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 struct place {
@@ -126,13 +130,213 @@ static void entries_and_votes_come_back_after_a_restart(void **state)
     scene_close(&scene);
 }
 
+static void a_rewritten_suffix_is_what_comes_back(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    scene_init(&scene, place->io, place->path);
+    assert_int_equal(scene_open(&scene), 0);
+    for (int i = 0; i < 50; i++) {
+        scene_append(&scene, 1, 120);
+    }
+    scene_flush(&scene);
+    storage_truncate(scene.storage, 21);
+    scene_append(&scene, 2, 77);
+    scene_flush(&scene);
+    scene_settle(&scene);
+    storage_truncate(scene.storage, 11);
+    scene_flush(&scene);
+    scene_settle(&scene);
+    scene_close(&scene);
+
+    assert_int_equal(scene_open(&scene), 0);
+    assert_int_equal(storage_last_index(scene.storage), 10);
+    for (int i = 0; i < 10; i++) {
+        scene_append(&scene, 3, 33);
+    }
+    scene_flush(&scene);
+    scene_settle(&scene);
+    scene_close(&scene);
+
+    assert_int_equal(scene_open(&scene), 0);
+    struct storage_restored restored;
+    storage_restored(scene.storage, &restored);
+    assert_int_equal(restored.last_index, 20);
+    assert_int_equal(restored.run_count, 2);
+    assert_int_equal(restored.runs[0].count, 10);
+    assert_int_equal(restored.runs[1].term, 3);
+    check_all(&scene, 1, 20);
+    scene_close(&scene);
+}
+
+static void a_second_server_on_the_directory_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct scene first;
+    struct scene second;
+    scene_init(&first, place->io, place->path);
+    scene_init(&second, place->io, place->path);
+    assert_int_equal(scene_open(&first), 0);
+    assert_int_equal(scene_open(&second), KV_ERR_LOCKED);
+    assert_non_null(strstr(second.sentence, "another server uses the data directory"));
+    assert_non_null(strstr(second.sentence, place->path));
+    scene_close(&second);
+    scene_append(&first, 1, 10);
+    scene_flush(&first);
+    scene_settle(&first);
+    scene_close(&first);
+    assert_int_equal(scene_open(&second), 0);
+    assert_int_equal(storage_last_index(second.storage), 1);
+    scene_close(&second);
+}
+
+static void a_directory_of_another_node_or_cluster_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    scene_init(&scene, place->io, place->path);
+    assert_int_equal(scene_open(&scene), 0);
+    scene_close(&scene);
+    scene.options.node_id = 8;
+    assert_int_equal(scene_open(&scene), KV_ERR_MISMATCH);
+    assert_non_null(strstr(scene.sentence, "belongs to node 7 of cluster 00000000000000c1"));
+    assert_non_null(strstr(scene.sentence, "node 8"));
+    scene_close(&scene);
+    scene.options.node_id = 7;
+    scene.options.cluster_id = 0xc2;
+    assert_int_equal(scene_open(&scene), KV_ERR_MISMATCH);
+    assert_non_null(strstr(scene.sentence, "00000000000000c2"));
+    scene_close(&scene);
+}
+
+static void the_largest_entries_come_back_from_the_disk_and_after_a_restart(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    scene_init(&scene, place->io, place->path);
+    scene.options.segment_size = 4 * 1024 * 1024;
+    scene.options.cache_size = 512 * 1024;
+    assert_int_equal(scene_open(&scene), 0);
+    /* Far more than one batch, in one flush. */
+    for (int i = 0; i < 8; i++) {
+        scene_append(&scene, 1, COMMAND_SIZE_MAX);
+        scene_append(&scene, 1, 1);
+    }
+    scene_flush(&scene);
+    scene_settle(&scene);
+    assert_int_equal(scene.stored_count, 1);
+    assert_true(storage_cached_from(scene.storage) > 1);
+    check_all(&scene, 1, 16);
+    scene_close(&scene);
+    assert_int_equal(scene_open(&scene), 0);
+    assert_int_equal(storage_last_index(scene.storage), 16);
+    check_all(&scene, 1, 16);
+    scene_close(&scene);
+}
+
+static int count_segments(const char *path)
+{
+    DIR *directory = opendir(path);
+    int count = 0;
+    for (struct dirent *at = readdir(directory); at != NULL; at = readdir(directory)) {
+        count += strncmp(at->d_name, "log-", 4) == 0;
+    }
+    closedir(directory);
+    return count;
+}
+
+static void trimmed_segments_are_used_again(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    scene_init(&scene, place->io, place->path);
+    scene.options.cache_size = 0;
+    assert_int_equal(scene_open(&scene), 0);
+    for (int i = 1; i <= 400; i++) {
+        scene_append(&scene, 1, 1000);
+        scene_flush(&scene);
+        scene_settle(&scene);
+        if (i % 20 == 0) {
+            storage_trim(scene.storage, storage_last_index(scene.storage) - 5);
+        }
+    }
+    /* 400 KB went through files of 16 KiB. */
+    assert_true(count_segments(place->path) <= 6);
+    uint64_t last = storage_last_index(scene.storage);
+    check_all(&scene, last - 5, last);
+    scene_close(&scene);
+    assert_int_equal(scene_open(&scene), 0);
+    struct storage_restored restored;
+    storage_restored(scene.storage, &restored);
+    assert_int_equal(restored.last_index, 400);
+    assert_true(restored.first_index > 1);
+    assert_true(restored.first_index <= 395);
+    assert_int_equal(restored.torn_bytes, 0);
+    check_all(&scene, restored.first_index, 400);
+    scene_close(&scene);
+}
+
+static void a_write_the_system_refuses_stops_storage_with_its_reason(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    scene_init(&scene, place->io, place->path);
+    scene.options.segment_size = 256 * 1024;
+    assert_int_equal(scene_open(&scene), 0);
+    struct rlimit small = {.rlim_cur = 64 * 1024, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 100 && scene.failed_count == 0; i++) {
+        scene_append(&scene, 1, 3000);
+        scene_flush(&scene);
+        scene_settle(&scene);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_int_equal(scene.failed_count, 1);
+    assert_int_equal(scene.failed_err, KV_ERR_IO);
+    assert_non_null(strstr(scene.sentence, place->path));
+    assert_non_null(strstr(scene.sentence, io_error_sentence(-EFBIG)));
+    uint64_t stored = scene.stored;
+    scene_close(&scene);
+    /* What was stored before is there. */
+    assert_int_equal(scene_open(&scene), 0);
+    assert_true(storage_last_index(scene.storage) >= stored);
+    check_all(&scene, 1, storage_last_index(scene.storage));
+    scene_close(&scene);
+}
+
+static void a_path_that_is_no_directory_is_refused_with_its_name(void **state)
+{
+    struct place *place = *state;
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/file", place->root);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    struct scene scene;
+    scene_init(&scene, place->io, path);
+    assert_int_equal(scene_open(&scene), KV_ERR_IO);
+    assert_non_null(strstr(scene.sentence, path));
+    scene_close(&scene);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_new_directory_is_made_with_its_parents_and_is_empty,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(entries_and_votes_come_back_after_a_restart, set_up,
-                                        tear_down),
+        CASE(a_new_directory_is_made_with_its_parents_and_is_empty),
+        CASE(entries_and_votes_come_back_after_a_restart),
+        CASE(a_rewritten_suffix_is_what_comes_back),
+        CASE(a_second_server_on_the_directory_is_refused),
+        CASE(a_directory_of_another_node_or_cluster_is_refused),
+        CASE(the_largest_entries_come_back_from_the_disk_and_after_a_restart),
+        CASE(trimmed_segments_are_used_again),
+        CASE(a_write_the_system_refuses_stops_storage_with_its_reason),
+        CASE(a_path_that_is_no_directory_is_refused_with_its_name),
     };
     return cmocka_run_group_tests_name("storage", tests, NULL, NULL);
 }
