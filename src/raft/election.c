@@ -183,7 +183,7 @@ void election_vote_response(struct raft *raft, const struct raft_message *messag
     }
     enum raft_role asked_as = response->pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
     uint64_t asked_term = raft->term + (response->pre ? 1 : 0);
-    if (raft->role != asked_as) {
+    if (raft->role != asked_as || raft->requests_owed) {
         return;
     }
     if (!response->granted) {
