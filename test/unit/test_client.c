@@ -496,6 +496,22 @@ static void a_client_may_rest_for_long_between_two_calls(void **state)
     assert_int_equal(get(world, "k", &reply), 0);
 }
 
+static void a_long_wait_does_not_outlast_the_deadline(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 100});
+    world->fate = ignore_all;
+    struct counted request = {.done = 0};
+    submit(world->client, &request, KVAPP_GET, 1);
+    uint64_t before = now_ms(world);
+    while (request.done == 0) {
+        assert_int_equal(kvapp_client_run(world->client, 5000), 0);
+    }
+    assert_in_range(now_ms(world) - before, 90, 1000);
+    assert_int_equal(request.status, KV_ERR_TIMEOUT);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -522,6 +538,7 @@ int main(void)
         cmocka_unit_test(a_client_that_cannot_be_is_refused),
         cmocka_unit_test(host_names_work),
         cmocka_unit_test(a_client_may_rest_for_long_between_two_calls),
+        cmocka_unit_test(a_long_wait_does_not_outlast_the_deadline),
     };
     return run_client_cases("client", cases, sizeof cases / sizeof cases[0]);
 }
