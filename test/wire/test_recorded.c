@@ -1,0 +1,492 @@
+/*
+ * The recorded bytes of every message. client.txt and peer.txt hold, for each sample below, its
+ * name, its meaning and a dump of its frame; a layout that changes shows up as a difference. Run
+ * with --rewrite after a change that is meant, and review the files like code.
+ *
+ * docs/PROTOCOL.md explains some of these samples byte by byte: a code block behind a line
+ * "<!-- bytes: NAME -->", hexadecimal pairs at the left of each line, two blanks, an explanation.
+ * The pairs must be the recorded bytes, so that the document cannot be wrong.
+ *
+ * Usage: test_recorded DIRECTORY PROTOCOL.md [--rewrite]
+ */
+#include "messages.h"
+
+#include "base/memory.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct place {
+    const char *directory;
+    const char *document;
+    bool rewrite;
+};
+
+/* ---- dumps ---- */
+
+static void put_text(struct buf *out, const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    assert_in_range(size, 0, sizeof line - 1);
+    buf_append(out, line, (size_t)size);
+}
+
+static void put_dump(struct buf *out, struct slice bytes)
+{
+    for (size_t from = 0; from < bytes.size; from += 16) {
+        put_text(out, "%04zx ", from);
+        for (size_t at = from; at < from + 16; at++) {
+            if (at < bytes.size) {
+                put_text(out, " %02x", bytes.data[at]);
+            } else {
+                put_text(out, "   ");
+            }
+        }
+        put_text(out, "  ");
+        for (size_t at = from; at < from + 16 && at < bytes.size; at++) {
+            put_text(out, "%c", isprint(bytes.data[at]) ? bytes.data[at] : '.');
+        }
+        put_text(out, "\n");
+    }
+}
+
+static void record(struct buf *out, const char *name, const char *meaning,
+                   const struct message *message)
+{
+    struct buf frame = {0};
+    message_encode(message, &frame);
+    put_text(out, "%s: %s\n", name, meaning);
+    put_dump(out, buf_slice(&frame));
+    put_text(out, "\n");
+    buf_done(&frame);
+}
+
+/* ---- the samples ---- */
+
+static void record_request(struct buf *out, const char *name, const char *meaning,
+                           uint64_t request_id, const struct command *command)
+{
+    assert_int_equal(command_check(command), 0);
+    struct buf bytes = {0};
+    command_encode(command, &bytes);
+    struct message message = {
+        .kind = MESSAGE_CLIENT_REQUEST,
+        .request = {.request_id = request_id, .command = buf_slice(&bytes)},
+    };
+    record(out, name, meaning, &message);
+    buf_done(&bytes);
+}
+
+static void record_response(struct buf *out, const char *name, const char *meaning,
+                            const struct client_response *response)
+{
+    struct message message = {.kind = MESSAGE_CLIENT_RESPONSE, .response = *response};
+    record(out, name, meaning, &message);
+}
+
+static void record_requests(struct buf *out)
+{
+    record_request(out, "open_session_request", "asks for a session", 1,
+                   &(struct command){.operation = OPERATION_OPEN_SESSION});
+    record_response(
+        out, "open_session_response", "the session's id is 7",
+        &(struct client_response){.request_id = 1, .reply = {.revision = 7, .count = 0}});
+    record_request(out, "put_request", "puts \"hello\" at \"greeting\", the session's first write",
+                   2,
+                   &(struct command){.operation = OPERATION_PUT,
+                                     .session = 7,
+                                     .sequence = 1,
+                                     .acknowledged = 0,
+                                     .key = slice_of_string("greeting"),
+                                     .value = slice_of_string("hello")});
+    record_response(out, "put_response", "done, at revision 8",
+                    &(struct client_response){.request_id = 2, .reply = {.revision = 8}});
+    record_request(out, "put_if_request", "puts \"\" at \"greeting\" if its revision is 8", 3,
+                   &(struct command){.operation = OPERATION_PUT,
+                                     .session = 7,
+                                     .sequence = 2,
+                                     .acknowledged = 1,
+                                     .has_expected = true,
+                                     .expected_revision = 8,
+                                     .key = slice_of_string("greeting")});
+    record_request(
+        out, "get_request", "gets \"greeting\"", 4,
+        &(struct command){.operation = OPERATION_GET, .key = slice_of_string("greeting")});
+    record_response(out, "get_response", "\"hello\", written at revision 8",
+                    &(struct client_response){
+                        .request_id = 4,
+                        .reply = {.revision = 8, .data = slice_of_string("hello")},
+                    });
+    record_request(
+        out, "delete_request", "deletes \"greeting\" without a session", 5,
+        &(struct command){.operation = OPERATION_DELETE, .key = slice_of_string("greeting")});
+    record_response(out, "not_found_response", "no such key, as of revision 9",
+                    &(struct client_response){
+                        .request_id = 5,
+                        .reply = {.status = KV_ERR_NOT_FOUND, .revision = 9},
+                    });
+    record_request(out, "list_request", "the first 2 keys from \"b\" to before \"x\"", 6,
+                   &(struct command){.operation = OPERATION_LIST,
+                                     .limit = 2,
+                                     .key = slice_of_string("b"),
+                                     .end = slice_of_string("x")});
+    record_response(out, "list_response", "\"b\", \"cc\", and there are more",
+                    &(struct client_response){
+                        .request_id = 6,
+                        .reply = {.more = true,
+                                  .revision = 9,
+                                  .count = 2,
+                                  .data = slice_of("\1\0\0\0b\2\0\0\0cc", 11)},
+                    });
+    record_request(
+        out, "scan_request", "keys that begin with \"user/\", with values", 7,
+        &(struct command){.operation = OPERATION_SCAN, .prefix = slice_of_string("user/")});
+}
+
+static void record_answers(struct buf *out)
+{
+    record_response(out, "outcome_unknown_response", "leadership was lost on the way",
+                    &(struct client_response){
+                        .request_id = 8,
+                        .reply = {.status = KV_ERR_OUTCOME_UNKNOWN},
+                        .error = slice_of_string("leadership was lost in term 5"),
+                    });
+    struct message redirect = {
+        .kind = MESSAGE_LEADER_REDIRECT,
+        .redirect = {.request_id = 9,
+                     .has_leader = true,
+                     .leader_id = 2,
+                     .address = slice_of_string("127.0.0.1:9081"),
+                     .text = slice_of_string("not the leader")},
+    };
+    record(out, "redirect", "server 2 leads", &redirect);
+    redirect.redirect = (struct leader_redirect){
+        .request_id = 9, .text = slice_of_string("an election is under way")};
+    record(out, "redirect_without_leader", "nobody leads", &redirect);
+    struct message status = {.kind = MESSAGE_STATUS_REQUEST, .status_request_id = 10};
+    record(out, "status_request", "how are you?", &status);
+    status = (struct message){
+        .kind = MESSAGE_STATUS_RESPONSE,
+        .status = {.request_id = 10,
+                   .cluster_id = 0x1122334455667788,
+                   .id = 2,
+                   .address = slice_of_string("127.0.0.1:8081"),
+                   .role = RAFT_LEADER,
+                   .term = 5,
+                   .leader = 2,
+                   .commit_index = 101,
+                   .applied_index = 100,
+                   .last_index = 102,
+                   .digest = 0xfedcba9876543210,
+                   .key_count = 42,
+                   .uptime_ms = 60000,
+                   .log_writes = 30,
+                   .log_syncs = 31,
+                   .log_entries = 103,
+                   .log_bytes = 20480,
+                   .io_backend = slice_of_string("io_uring"),
+                   .version = slice_of_string("0.1.0")},
+    };
+    record(out, "status_response", "server 2 leads in term 5", &status);
+}
+
+static void client_messages_are_as_recorded(struct buf *out)
+{
+    record_requests(out);
+    record_answers(out);
+}
+
+static void record_handshake(struct buf *out)
+{
+    struct message hello = {
+        .kind = MESSAGE_PEER_HELLO,
+        .hello = {.protocol_min = 1,
+                  .protocol_max = 2,
+                  .cluster_id = 0x1122334455667788,
+                  .from = 1,
+                  .to = 3},
+    };
+    record(out, "hello", "server 1 speaks 1 to 2 and wants server 3", &hello);
+    struct message welcome = {
+        .kind = MESSAGE_PEER_WELCOME,
+        .welcome = {.protocol = 1, .cluster_id = 0x1122334455667788, .id = 3},
+    };
+    record(out, "welcome", "server 3 chose protocol 1", &welcome);
+    welcome.welcome.status = KV_ERR_FOREIGN;
+    welcome.welcome.protocol = 0;
+    welcome.welcome.text = slice_of_string("another cluster");
+    record(out, "welcome_refused", "server 3 is of another cluster", &welcome);
+}
+
+static void record_votes(struct buf *out)
+{
+    struct message message = {.kind = MESSAGE_VOTE_REQUEST};
+    message.raft = (struct raft_message){.type = RAFT_VOTE_REQUEST, .from = 1, .to = 2, .term = 6};
+    message.raft.vote_request = (struct raft_vote_request){.last_index = 102, .last_term = 5};
+    record(out, "vote_request", "server 1 wants server 2's vote in term 6", &message);
+    message.raft.vote_request.pre = true;
+    record(out, "pre_vote_request", "the same, only asking", &message);
+
+    message = (struct message){.kind = MESSAGE_VOTE_RESPONSE};
+    message.raft = (struct raft_message){.type = RAFT_VOTE_RESPONSE, .from = 2, .to = 1, .term = 6};
+    message.raft.vote_response = (struct raft_vote_response){.granted = true};
+    record(out, "vote_granted", "it is given", &message);
+    message.raft.vote_response = (struct raft_vote_response){.pre = true};
+    record(out, "pre_vote_denied", "a pre-vote is denied", &message);
+}
+
+static void record_appends(struct buf *out)
+{
+    struct message message = {.kind = MESSAGE_APPEND_REQUEST};
+    message.raft =
+        (struct raft_message){.type = RAFT_APPEND_REQUEST, .from = 1, .to = 2, .term = 6};
+    message.raft.append_request = (struct raft_append_request){
+        .prev_index = 102, .prev_term = 5, .commit_index = 101, .read_round = 9};
+    record(out, "heartbeat", "nothing new after entry 102 of term 5", &message);
+    message.raft.append_request.entry_count = 3;
+    message.raft.append_request.run_count = 2;
+    message.raft.append_request.runs[0] = (struct raft_run){.term = 5, .count = 2};
+    message.raft.append_request.runs[1] = (struct raft_run){.term = 6, .count = 1};
+    message.entries = slice_of_string("<103><104><105>");
+    record(out, "append_request", "entries 103 and 104 of term 5, 105 of term 6", &message);
+
+    message = (struct message){.kind = MESSAGE_APPEND_RESPONSE};
+    message.raft =
+        (struct raft_message){.type = RAFT_APPEND_RESPONSE, .from = 2, .to = 1, .term = 6};
+    message.raft.append_response = (struct raft_append_response){
+        .success = true, .prev_index = 102, .match_index = 105, .read_round = 9};
+    record(out, "append_success", "stored up to 105", &message);
+    message.raft.append_response = (struct raft_append_response){
+        .prev_index = 102, .hint_index = 90, .hint_term = 4, .read_round = 9};
+    record(out, "append_failure", "the log ends at 90, of term 4", &message);
+}
+
+static void peer_messages_are_as_recorded(struct buf *out)
+{
+    record_handshake(out);
+    record_votes(out);
+    record_appends(out);
+}
+
+/* ---- against the files ---- */
+
+static void read_file(const char *path, struct buf *out)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        fail_msg("cannot open %s; --rewrite makes it", path);
+    }
+    char piece[4096];
+    size_t size = 0;
+    while ((size = fread(piece, 1, sizeof piece, file)) > 0) {
+        buf_append(out, piece, size);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void write_file(const char *path, struct slice text)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text.data, 1, text.size, file), text.size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void path_of(const struct place *place, const char *name, char ret_path[1024])
+{
+    assert_true((size_t)snprintf(ret_path, 1024, "%s/%s", place->directory, name) < 1024);
+}
+
+static void compare(const struct place *place, const char *name, void (*samples)(struct buf *))
+{
+    char path[1024];
+    path_of(place, name, path);
+    struct buf now = {0};
+    samples(&now);
+    if (place->rewrite) {
+        write_file(path, buf_slice(&now));
+    }
+    struct buf recorded = {0};
+    read_file(path, &recorded);
+    buf_put_u8(&now, 0);
+    buf_put_u8(&recorded, 0);
+    assert_string_equal((const char *)now.data, (const char *)recorded.data);
+    buf_done(&now);
+    buf_done(&recorded);
+}
+
+static void client_messages_have_the_recorded_bytes(void **state)
+{
+    compare(*state, "client.txt", client_messages_are_as_recorded);
+}
+
+static void peer_messages_have_the_recorded_bytes(void **state)
+{
+    compare(*state, "peer.txt", peer_messages_are_as_recorded);
+}
+
+/* ---- reading what was recorded ---- */
+
+/* Appends the bytes of the pairs at the front of `line`, up to two blanks or the end. */
+static void put_pairs(struct buf *out, const char *line)
+{
+    unsigned value = 0;
+    while (sscanf(line, "%2x", &value) == 1 && isxdigit((unsigned char)line[0]) &&
+           isxdigit((unsigned char)line[1])) {
+        buf_put_u8(out, (uint8_t)value);
+        line += 2;
+        if (line[0] != ' ' || line[1] == ' ') {
+            return;
+        }
+        line++;
+    }
+}
+
+/* Appends the frame of sample `name` to `out`; a dump ends with an empty line. */
+static bool recorded_frame(char *text, const char *name, struct buf *out)
+{
+    size_t name_size = strlen(name);
+    bool inside = false;
+    char *rest = text;
+    for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+        if (inside && line[0] == '\0') {
+            return true;
+        }
+        if (inside && strlen(line) > 6) {
+            put_pairs(out, line + 6);
+        }
+        inside = inside || (strncmp(line, name, name_size) == 0 && line[name_size] == ':');
+    }
+    return inside;
+}
+
+static void recorded_bytes_still_decode(void **state)
+{
+    const char *const files[] = {"client.txt", "peer.txt"};
+    unsigned seen = 0;
+    for (size_t i = 0; i < 2; i++) {
+        char path[1024];
+        path_of(*state, files[i], path);
+        struct buf text = {0};
+        read_file(path, &text);
+        buf_put_u8(&text, 0);
+        char *rest = (char *)text.data;
+        struct buf bytes = {0};
+        for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+            if (line[0] != '\0' && isxdigit((unsigned char)line[0]) && line[4] == ' ') {
+                put_pairs(&bytes, line + 6);
+            } else if (line[0] == '\0' && bytes.size > 0) {
+                struct frame frame;
+                size_t size;
+                struct message message;
+                assert_int_equal(frame_decode(buf_slice(&bytes), &frame, &size), 0);
+                assert_int_equal(size, bytes.size);
+                assert_int_equal(message_decode(&frame, &message), 0);
+                seen |= 1U << frame.type;
+                buf_clear(&bytes);
+            }
+        }
+        buf_done(&bytes);
+        buf_done(&text);
+    }
+    assert_int_equal(seen, (1U << MESSAGE_KIND_COUNT) - 1);
+}
+
+/* ---- the document ---- */
+
+/* The bytes of the code block at `block`, which begins with a line of three backquotes. */
+static void put_block(struct buf *out, char *block)
+{
+    char *rest = block;
+    char *line = strsep(&rest, "\n");
+    assert_non_null(line);
+    assert_int_equal(strncmp(line, "```", 3), 0);
+    for (line = strsep(&rest, "\n"); line != NULL && strncmp(line, "```", 3) != 0;
+         line = strsep(&rest, "\n")) {
+        put_pairs(out, line);
+    }
+    assert_non_null(line);
+}
+
+static void the_document_shows_the_recorded_bytes(void **state)
+{
+    const struct place *place = *state;
+    char path[1024];
+    path_of(place, "client.txt", path);
+    struct buf document = {0};
+    read_file(place->document, &document);
+    buf_put_u8(&document, 0);
+    const char *const samples[] = {"put_request", "put_response", "redirect"};
+    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
+        struct buf text = {0};
+        read_file(path, &text);
+        buf_put_u8(&text, 0);
+        struct buf recorded = {0};
+        assert_true(recorded_frame((char *)text.data, samples[i], &recorded));
+
+        char marker[64];
+        snprintf(marker, sizeof marker, "<!-- bytes: %s -->\n", samples[i]);
+        const char *at = strstr((const char *)document.data, marker);
+        if (at == NULL) {
+            fail_msg("%s has no line %s", place->document, marker);
+            return;
+        }
+        char *block = memory_copy_string(at + strlen(marker));
+        struct buf shown = {0};
+        put_block(&shown, block);
+        assert_int_equal(shown.size, recorded.size);
+        assert_memory_equal(shown.data, recorded.data, recorded.size);
+        free(block);
+        buf_done(&shown);
+        buf_done(&recorded);
+        buf_done(&text);
+    }
+    buf_done(&document);
+}
+
+static void the_document_lists_every_error(void **state)
+{
+    const struct place *place = *state;
+    struct buf document = {0};
+    read_file(place->document, &document);
+    buf_put_u8(&document, 0);
+    for (int err = -1; strcmp(kvapp_err_name(err), "UNKNOWN") != 0; err--) {
+        char row[256];
+        snprintf(row, sizeof row, "\n| %d | %s | %s | ", err, kvapp_err_name(err),
+                 kvapp_err_sentence(err));
+        if (strstr((const char *)document.data, row) == NULL) {
+            fail_msg("%s has no row%s", place->document, row);
+        }
+    }
+    buf_done(&document);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3) {
+        fprintf(stderr, "usage: %s DIRECTORY PROTOCOL.md [--rewrite]\n", argv[0]);
+        return 2;
+    }
+    struct place place = {
+        .directory = argv[1],
+        .document = argv[2],
+        .rewrite = argc > 3 && strcmp(argv[3], "--rewrite") == 0,
+    };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(client_messages_have_the_recorded_bytes, &place),
+        cmocka_unit_test_prestate(peer_messages_have_the_recorded_bytes, &place),
+        cmocka_unit_test_prestate(recorded_bytes_still_decode, &place),
+        cmocka_unit_test_prestate(the_document_shows_the_recorded_bytes, &place),
+        cmocka_unit_test_prestate(the_document_lists_every_error, &place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
