@@ -369,7 +369,8 @@ static enum exit_status run_bench(struct bench *bench, const struct options *opt
     }
     if (err != 0) {
         struct kvapp_reply reply = {.status = err};
-        const char *detail = bench->slots == NULL ? "" : kvapp_client_error(bench->clients[0]);
+        const char *detail = bench->slots == NULL ? cli_client_options(options).cluster
+                                                  : kvapp_client_error(bench->clients[0]);
         output_failure(output, slice_of(NULL, 0), &reply, detail);
         return EXIT_NO_ANSWER;
     }

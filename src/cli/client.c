@@ -55,7 +55,7 @@ int cli_client_main(const struct options *options)
     int err = kvapp_client_new(&client_options, &cli.client);
     if (err != 0) {
         struct kvapp_reply reply = {.status = err};
-        output_failure(&cli.output, slice_of(NULL, 0), &reply, "");
+        output_failure(&cli.output, slice_of(NULL, 0), &reply, client_options.cluster);
         exit_status = output_exit_status(err);
     } else if (one_shot) {
         exit_status = verb_run(&cli, options->words, options->word_count, options);

@@ -250,14 +250,14 @@ const struct option option_table[OPTION_COUNT] = {
                      .initial = "1",
                      .help = "The same seed gives the same keys in the same order."},
     [OPTION_VERBOSE] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH,
-            .name = "verbose",
-            .letter = 'v',
-            .at_run_time = true,
-            .environment = "KVAPP_VERBOSE",
-            .help = "Say more: a server logs what Raft decides, a client who answered and when."},
+        {.type = OPTION_FLAG,
+         .owners = OWNER_SERVER |
+                   OWNER_CLIENT,
+         .name = "verbose",
+         .letter = 'v',
+         .at_run_time = true,
+         .environment = "KVAPP_VERBOSE",
+         .help = "Say more: a server logs what Raft decides, a client who answered and when."},
     [OPTION_HELP] = {.type = OPTION_FLAG,
                      .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_PROGRAM,
                      .name = "help",
