@@ -49,7 +49,8 @@ static void print_text(FILE *out, const struct bench_plan *plan, const struct be
     } else {
         (void)fprintf(out, "  leader   changed or unknown; no count of fsyncs\n");
     }
-    (void)fprintf(out, "  errors   %llu", (unsigned long long)(result->failed + result->wrong));
+    uint64_t errors = result->failed + result->wrong;
+    (void)fprintf(out, "  errors   %llu", (unsigned long long)errors);
     if (result->failed > 0) {
         (void)fprintf(out, "; %llu failed, first: %s", (unsigned long long)result->failed,
                       kvapp_err_sentence(result->failure));

@@ -6,7 +6,8 @@ enum { NUMBER_SIZE = 16, LETTER_COUNT = 26 };
 
 void bench_key_fill(char *key, uint64_t key_number)
 {
-    memcpy(key, "key-", 4);
+    static const char prefix[] = {'k', 'e', 'y', '-'};
+    memcpy(key, prefix, sizeof prefix);
     for (size_t i = 0; i < NUMBER_SIZE; i++) {
         key[BENCH_KEY_SIZE - 1 - i] = hex_digits[key_number >> (4 * i) & 15];
     }

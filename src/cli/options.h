@@ -83,11 +83,7 @@ enum option_io { OPTION_IO_AUTO, OPTION_IO_URING, OPTION_IO_PORTABLE };
 
 /* An option's id is its place in the table. */
 struct option {
-    enum option_type type;
-    unsigned owners;        /* enum option_owner */
     const char *name;       /* without the dashes */
-    char letter;            /* -v; 0: none */
-    bool at_run_time;       /* may change while a server runs */
     const char *value_name; /* as help shows it; NULL for flags */
     uint64_t min;           /* of numbers */
     uint64_t max;
@@ -95,7 +91,11 @@ struct option {
     const char *choices;     /* "a|b|c" */
     const char *environment; /* NULL: none */
     const char *help;        /* sentences */
-    enum option_id means;    /* of a short form */
+    enum option_type type;
+    unsigned owners;      /* enum option_owner */
+    enum option_id means; /* of a short form */
+    char letter;          /* -v; 0: none */
+    bool at_run_time;     /* may change while a server runs */
 };
 
 extern const struct option option_table[OPTION_COUNT];
