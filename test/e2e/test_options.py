@@ -164,7 +164,7 @@ def second_server_on_the_same_data_directory_is_refused(env):
     # The same identity at the same address cannot start because of the port; so it is another
     # address, and the directory's lock must be what stops it.
     expect_refusal(env, ("server", "--bind", second.address, "--data-dir", first.data,
-                         "--io", env.io), 1, first.data, "in use")
+                         "--io", env.io), 1, first.data, "another server uses")
     expect(first.status() is not None, "the first goes on")
 
 
@@ -176,7 +176,7 @@ def data_directory_of_another_node_or_cluster_is_refused(env):
     cluster.stop()
     two = cluster.server(2)
     expect_refusal(env, ("server", "--node-id", "1", "--cluster", cluster.text, "--data-dir",
-                         two.data, "--io", env.io), 1, two.data, "another")
+                         two.data, "--io", env.io), 1, two.data, "belongs to node 2")
     # The refused start has changed nothing.
     cluster.start()
     with cluster.client() as client:

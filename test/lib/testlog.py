@@ -18,6 +18,7 @@ CASE = re.compile(r"^(ok|not ok)\b\s*(\d*)\s*(?:-\s*)?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)")
 DIRECTIVE = re.compile(r"#\s*(SKIP|TODO)\b\s*(.*)$", re.IGNORECASE)
 TAIL_LINES = 60
+SAID_LINES = 40
 
 
 def registered(directory):
@@ -37,13 +38,17 @@ class Outcome:
     """What one test program gave."""
 
     def __init__(self, run):
-        self.name = run["name"].split(" / ")[-1]  # Meson puts the suites before it
+        # Meson writes "project:suite / name".
+        self.name = run["name"].rsplit(" / ", 1)[-1]
         self.output = (run.get("stdout") or "").splitlines()
-        self.errors = (run.get("stderr") or "").splitlines()
+        self.errors = [line for line in (run.get("stderr") or "").splitlines()
+                       if line and not line.startswith("(test program exited")]
         self.passed = self.skipped = 0
         self.failed = []
+        self.said = []
         self.skip_reasons = []
         planned = seen = 0
+        failing = False
         for line in self.output:
             plan = PLAN.match(line)
             case = CASE.match(line)
@@ -51,7 +56,10 @@ class Outcome:
                 planned += int(plan.group(1))
             elif case:
                 seen += 1
+                failing = case.group(1) == "not ok"
                 self.count(case.group(1), case.group(3))
+            elif failing and line.startswith("#") and self.failed:
+                self.said[-1].append(line)
         result = run["result"]
         if result == "SKIP" and seen == 0:
             self.skipped += 1
@@ -73,6 +81,12 @@ class Outcome:
             self.passed += 1
         else:
             self.failed.append(rest)
+            self.said.append([])
+
+
+def print_lines(lines):
+    for line in lines:
+        print("      " + (line[2:] if line.startswith("# ") else line))
 
 
 def summary(directory, names):
@@ -84,12 +98,16 @@ def summary(directory, names):
         if not outcome.failed:
             continue
         print("\nfailed in %s:" % outcome.name)
-        for case in outcome.failed:
+        for case, said in zip(outcome.failed, outcome.said + [[]]):
             print("    %s" % case)
-        for title, lines in (("output", outcome.output), ("standard error", outcome.errors)):
+            print_lines(said[:SAID_LINES])
+        tails = [("standard error", outcome.errors)]
+        if not any(outcome.said):
+            tails.insert(0, ("output", outcome.output))
+        for title, lines in tails:
             if lines:
                 print("  the end of its %s:" % title)
-                print("\n".join("    | " + line for line in lines[-TAIL_LINES:]))
+                print_lines(lines[-TAIL_LINES:])
     for name in missing:
         print("did not run: %s" % name)
     reasons = sorted({reason for outcome in outcomes for reason in outcome.skip_reasons})
