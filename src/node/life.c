@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@ STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cl
 enum {
     SESSIONS_MAX = 10000,
     STALL_MS_MIN = 2000,
+    PORT_WAIT_MS = 1000,
+    PORT_RETRY_MS = 20,
 };
 
 /* ---- the log ---- */
@@ -150,6 +153,25 @@ static void woken(struct io_timer *timer)
     (void)timer; /* Waking is all: the turn looks at the time. */
 }
 
+/*
+ * Listens, waiting for a port that is taken: when a server was killed, the kernel may let go of its
+ * listening socket a moment after the process is gone.
+ */
+static int listen_patiently(struct kvapp_node *node, const struct io_address *address,
+                            int (*begin)(struct kvapp_node *, const struct io_address *))
+{
+    uint64_t give_up_us = io_now_us(node->io) + PORT_WAIT_MS * 1000;
+    for (;;) {
+        int err = begin(node, address);
+        if (err != -EADDRINUSE || io_now_us(node->io) >= give_up_us) {
+            return err;
+        }
+        if (io_run(node->io, io_now_us(node->io) + PORT_RETRY_MS * 1000) != 0) {
+            return err;
+        }
+    }
+}
+
 static int listen_on(struct kvapp_node *node, const char *what, const char *address,
                      int (*begin)(struct kvapp_node *, const struct io_address *), char *error,
                      size_t error_size)
@@ -161,7 +183,7 @@ static int listen_on(struct kvapp_node *node, const char *what, const char *addr
                        what, address);
         return err;
     }
-    err = begin(node, &resolved);
+    err = listen_patiently(node, &resolved, begin);
     if (err != 0) {
         (void)snprintf(error, error_size, "cannot listen on the %s address %s: %s", what, address,
                        io_error_sentence(err));
