@@ -160,7 +160,8 @@ struct raft_effects {
     enum raft_role role;
     bool role_changed; /* role, term or leader differ from those before the step. A leader that
                           steps down takes its unreleased reads with it: they must be failed. */
-    uint64_t wake_ms;  /* when to send RAFT_TICKED at the latest */
+    uint64_t wake_ms;  /* when to send RAFT_TICKED at the latest; after what was received by then,
+                          so that a leader that was heard is not missed */
 };
 
 /* ---- life ---- */

@@ -156,6 +156,9 @@ static void check_against(const struct raft *raft, const struct shadow *before)
         /* A leader only appends (§5.2), and nobody else appends in its term afterwards. */
         CHECK(raft->trail.last >= before->last_index);
         CHECK(trail_term(&raft->trail, before->last_index) == before->last_term);
+        if (raft->role == RAFT_LEADER && raft->commit_index > before->commit_index) {
+            CHECK(trail_term(&raft->trail, raft->commit_index) == raft->term);
+        }
     } else if (raft->role == RAFT_LEADER) {
         CHECK(before->role == RAFT_CANDIDATE);
     }

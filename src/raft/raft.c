@@ -339,7 +339,8 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_eff
     dispatch(raft, event);
     if (raft->role == RAFT_LEADER) {
         lead_timer(raft);
-    } else {
+    } else if (event->type == RAFT_TICKED) {
+        /* Only here: after a pause the leader's appends may be waiting behind another event. */
         election_timer(raft);
     }
     effects_end(raft);

@@ -12,6 +12,7 @@
 #include "base/heap.h"
 #include "base/memory.h"
 #include "cluster.h"
+#include "kvapp/err.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,11 +23,10 @@
 #include <stdlib.h>
 
 enum {
-    CHAOS_MS = 6000,
-    CALM_MS = 8000,
+    CHAOS_MS = 10000,
     LEADER_WITHIN_MS = 3000, /* ten election timeouts of at most 300 ms */
     COMMIT_WITHIN_MS = 3000, /* after that, so within twenty in all */
-    SEEDS_DEFAULT = 160,
+    SEEDS_DEFAULT = 600,
 };
 
 enum happening_type { DELIVERY, DISK_DONE, CHAOS };
@@ -52,6 +52,7 @@ struct world {
     uint64_t delay_max_ms;
     uint64_t late; /* percent of messages that are very late */
     uint64_t disk_max_ms;
+    uint64_t disk_slow; /* percent of writes that take very long */
     uint64_t chaos_max_ms;
     uint64_t violence; /* percent of chaos that is not a client */
 
@@ -139,6 +140,10 @@ static void cut_links(struct world *world)
     uint64_t kind = draw(world, 0, 3);
     size_t count = world->cluster.count;
     uint64_t alone = draw(world, 1, count);
+    const struct server *leader = cluster_leader(&world->cluster);
+    if (leader != NULL && percent(world, 50)) {
+        alone = leader->id;
+    }
     for (size_t a = 1; a <= count; a++) {
         for (size_t b = 1; b <= count; b++) {
             switch (kind) {
@@ -188,19 +193,18 @@ static void violence(struct world *world)
     }
 }
 
+/* Every server that is awake is asked, so that one that wrongly believes to lead is asked too. */
 static void client(struct world *world)
 {
-    struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
-    if (percent(world, 50) && cluster_leader(&world->cluster) != NULL) {
-        server = cluster_leader(&world->cluster);
-    }
-    if (server->raft == NULL || world->paused_until_ms[server->id] > world->cluster.now_ms) {
-        return;
-    }
-    if (percent(world, 50)) {
-        (void)server_propose(server, draw(world, 1, 6));
-    } else {
-        (void)server_read(server);
+    bool read = percent(world, 50);
+    uint64_t count = draw(world, 1, 6);
+    for (uint64_t id = 1; id <= world->cluster.count; id++) {
+        struct server *server = cluster_server(&world->cluster, id);
+        if (server->raft == NULL || world->paused_until_ms[id] > world->cluster.now_ms) {
+            continue;
+        }
+        int err = read ? server_read(server) : server_propose(server, count);
+        CHECK(err == 0 || err == KV_ERR_NOT_LEADER || err == KV_ERR_BUSY);
     }
 }
 
@@ -220,7 +224,8 @@ static void make_world(struct world *world, uint64_t seed, size_t count)
     world->replay = draw(world, 0, 1) == 0 ? 0 : draw(world, 0, 50);
     world->delay_max_ms = draw(world, 0, 1) == 0 ? 5 : draw(world, 5, 120);
     world->late = draw(world, 0, 1) == 0 ? 0 : draw(world, 0, 15);
-    world->disk_max_ms = draw(world, 0, 2) == 0 ? draw(world, 5, 1500) : draw(world, 1, 40);
+    world->disk_max_ms = draw(world, 1, 40);
+    world->disk_slow = draw(world, 0, 1) == 0 ? 0 : draw(world, 1, 20);
     world->chaos_max_ms = draw(world, 5, 80);
     world->violence = draw(world, 0, 25);
     world->cluster.config = cluster_default_config(count);
@@ -246,7 +251,11 @@ static void start_disks(struct world *world)
             continue;
         }
         world->disk_busy[id] = true;
-        schedule(world, draw(world, 1, world->calm ? 5 : world->disk_max_ms),
+        uint64_t delay_ms = draw(world, 1, world->calm ? 5 : world->disk_max_ms);
+        if (!world->calm && percent(world, world->disk_slow)) {
+            delay_ms = draw(world, 100, 2000);
+        }
+        schedule(world, delay_ms,
                  (struct happening){
                      .type = DISK_DONE, .server = id, .generation = world->disk_generation[id]});
     }
