@@ -287,9 +287,8 @@ static void receive(struct raft *raft, const struct raft_message *message)
     }
 }
 
-static void stored(struct raft *raft, uint64_t ticket)
+static void stored(struct raft *raft)
 {
-    durable_stored(&raft->durable, ticket);
     if (raft->role == RAFT_LEADER) {
         lead_stored(raft);
         return;
@@ -313,7 +312,7 @@ static void dispatch(struct raft *raft, const struct raft_event *event)
         read_ask(raft, event->read_tag);
         break;
     case RAFT_STORED:
-        stored(raft, event->ticket);
+        stored(raft);
         break;
     }
 }
@@ -335,6 +334,10 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_eff
     uint64_t leader = raft->leader;
     raft->now_ms = event->now_ms;
     effects_begin(raft, ret_effects);
+    if (event->type == RAFT_STORED) {
+        /* The disk's own answer is never too late to end what looks like a stall. */
+        durable_stored(&raft->durable, event->ticket);
+    }
     lead_while_fit(raft);
     dispatch(raft, event);
     if (raft->role == RAFT_LEADER) {

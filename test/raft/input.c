@@ -128,8 +128,9 @@ static struct raft_message any_message(struct prng *prng, const struct raft *raf
     return message;
 }
 
+/* Without padding, so that its bytes can be compared. */
 struct summary {
-    enum raft_role role;
+    uint64_t role;
     uint64_t term;
     uint64_t voted_for;
     uint64_t leader;
@@ -401,6 +402,68 @@ static void a_trail_answers_like_an_array_of_terms(void **state)
     trail_done(&trail);
 }
 
+/* ---- memory ---- */
+
+/* Linked in place of the library's own; the calls after which memory runs out, -1: never. */
+static int allocations_left = -1;
+
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static bool allocation_fails(void)
+{
+    if (allocations_left > 0) {
+        allocations_left--;
+        return false;
+    }
+    return allocations_left == 0;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return allocation_fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    return allocation_fails() ? NULL : __real_realloc(memory, size);
+}
+
+static void running_out_of_memory_refuses_and_changes_nothing(void **state)
+{
+    (void)state;
+    enum { TERMS = 60 }; /* the first step needs a larger trail */
+    struct raft_run runs[TERMS];
+    for (uint64_t i = 0; i < TERMS; i++) {
+        runs[i] = (struct raft_run){.term = i + 1, .count = 2};
+    }
+    struct raft_config config = config_of(3);
+    struct raft_restored restored = {.term = TERMS, .runs = runs, .run_count = TERMS};
+    struct raft_effects *effects = memory_new(1, sizeof *effects);
+    struct raft *raft = NULL;
+    int failures = 0;
+    while (raft == NULL) {
+        allocations_left = failures;
+        int err = raft_new(&config, &restored, 0, &raft);
+        assert_int_equal(err, raft == NULL ? KV_ERR_NO_MEMORY : 0);
+        failures++;
+    }
+    assert_int_equal(failures, 4);
+    struct summary before = summary_of(raft);
+    struct raft_event event = {.type = RAFT_TICKED, .now_ms = 400};
+    allocations_left = 0;
+    assert_int_equal(raft_step(raft, &event, effects), KV_ERR_NO_MEMORY);
+    struct summary after = summary_of(raft);
+    assert_memory_equal(&before, &after, sizeof before);
+    allocations_left = -1;
+    assert_int_equal(raft_step(raft, &event, effects), 0);
+    assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
+    free(effects);
+    raft_free(raft);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_full_ring_of_tickets_learns_of_durability_later_never_earlier),
         cmocka_unit_test(a_rewritten_index_is_durable_only_by_the_ticket_that_rewrote_it),
         cmocka_unit_test(a_trail_answers_like_an_array_of_terms),
+        cmocka_unit_test(running_out_of_memory_refuses_and_changes_nothing),
     };
     return cmocka_run_group_tests_name("raft input", tests, NULL, NULL);
 }
