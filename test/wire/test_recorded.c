@@ -51,11 +51,11 @@ static void put_dump(struct buf *out, struct slice bytes)
                 put_text(out, "   ");
             }
         }
-        put_text(out, "  ");
+        put_text(out, "  |");
         for (size_t at = from; at < from + 16 && at < bytes.size; at++) {
             put_text(out, "%c", isprint(bytes.data[at]) ? bytes.data[at] : '.');
         }
-        put_text(out, "\n");
+        put_text(out, "|\n");
     }
 }
 
