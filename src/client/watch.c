@@ -1,18 +1,19 @@
 /*
  * The clock: requests whose time is up, servers that are silent.
  *
- * A server is silent when what was sent to it longest ago, or the connection itself, has had no
- * answer for a quarter of the timeout. A connection attempt is then given up; so is a server that
- * is no longer the target. But a leader may be slow for good reasons (a disk, debug mode), and
- * whoever leaves it would come back with the same request: so the other members are asked, and the
- * leader is left only when another one says that it leads.
+ * What is watched is the request that was sent to a server longest ago, or the connection attempt.
+ * A connection that is not made within a quarter of the timeout is given up, and so is a server
+ * that is no longer the target and owes an answer for so long. But a leader may be slow for good
+ * reasons (a disk, debug mode), and whoever leaves it would come back with the same request: so
+ * after a sixteenth of the timeout the other members are asked, again and again, and the leader is
+ * left only when another one says that it leads. Asking costs little, so it begins early.
  */
 #include "client/client.h"
 
 enum {
     WATCHED_CONNECT = 1, /* smaller than any request id */
-    PATIENCE_PARTS = 4,  /* of the timeout */
-    PROBES = 4,          /* in one patience, of the others about a silent leader */
+    PATIENCE_PARTS = 4,  /* of the timeout: until a server is given up */
+    SILENCE_PARTS = 16,  /* of the timeout: until the others are asked about the target */
 };
 
 STATIC_CHECK((int)WATCHED_CONNECT < (int)IN_FLIGHT_MAX, "no request id is so small");
@@ -20,6 +21,11 @@ STATIC_CHECK((int)WATCHED_CONNECT < (int)IN_FLIGHT_MAX, "no request id is so sma
 static uint64_t patience_us(const struct kvapp_client *client)
 {
     return client->timeout_us / PATIENCE_PARTS;
+}
+
+static uint64_t silence_us(const struct kvapp_client *client)
+{
+    return client->timeout_us / SILENCE_PARTS;
 }
 
 /* ---- requests ---- */
@@ -71,7 +77,7 @@ static void probe(struct kvapp_client *client, uint64_t now_us)
     if (now_us < client->probe_us) {
         return;
     }
-    client->probe_us = now_us + patience_us(client) / PROBES;
+    client->probe_us = now_us + silence_us(client);
     for (size_t i = 0; i < client->members.count; i++) {
         if (&client->contacts[i] != client_target(client)) {
             client->contacts[i].status_wanted = true;
@@ -91,27 +97,26 @@ static uint64_t watch(struct contact *contact, uint64_t now_us)
     if (id == 0) {
         return UINT64_MAX;
     }
-    uint64_t patient_until_us = contact->watched_since_us + patience_us(client);
-    if (now_us < patient_until_us) {
-        return patient_until_us;
+    bool is_asked_about = id != WATCHED_CONNECT && contact == client_target(client);
+    uint64_t until_us =
+        contact->watched_since_us + (is_asked_about ? silence_us(client) : patience_us(client));
+    if (now_us < until_us) {
+        return until_us;
     }
-    if (id == WATCHED_CONNECT) {
-        give_up(contact, "did not take the connection in time");
-        return UINT64_MAX;
+    if (is_asked_about) {
+        probe(client, now_us);
+        return client->probe_us;
     }
-    if (contact != client_target(client)) {
-        give_up(contact, "stopped answering");
-        return UINT64_MAX;
-    }
-    probe(client, now_us);
-    return client->probe_us;
+    give_up(contact,
+            id == WATCHED_CONNECT ? "did not take the connection in time" : "stopped answering");
+    return UINT64_MAX;
 }
 
 bool client_target_is_silent(struct kvapp_client *client)
 {
     const struct contact *target = client_target(client);
     return awaited(target) != 0 && awaited(target) == target->watched &&
-           io_now_us(client->loop->io) - target->watched_since_us >= patience_us(client);
+           io_now_us(client->loop->io) - target->watched_since_us >= silence_us(client);
 }
 
 /* ---- the look ---- */

@@ -276,7 +276,8 @@ static void a_stopped_leader_is_left_for_one_that_leads(void **state)
     world->leader = 3;
     uint64_t before = now_ms(world);
     assert_int_equal(put(world, "k", "w", &reply), 0);
-    assert_in_range(now_ms(world) - before, 450, 1000); /* a quarter of the timeout, and a little */
+    assert_in_range(now_ms(world) - before, 100,
+                    600); /* a sixteenth of the timeout, and a little */
     assert_int_equal(kvapp_client_leader(world->client), 3);
     assert_int_equal(world->puts_applied, 2);
     before = now_ms(world);
@@ -307,7 +308,7 @@ static void a_first_member_that_is_stopped_does_not_hold_a_client(void **state)
     struct kvapp_reply reply;
     uint64_t before = now_ms(world);
     assert_int_equal(put(world, "k", "v", &reply), 0);
-    assert_in_range(now_ms(world) - before, 200, 600);
+    assert_in_range(now_ms(world) - before, 50, 400);
 }
 
 static enum fate ignore_all(struct world *world, struct server *server,
