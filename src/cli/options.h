@@ -101,11 +101,11 @@ struct option {
 extern const struct option option_table[OPTION_COUNT];
 
 struct subcommand {
-    enum option_owner owner;
     const char *name;
     const char *usage;   /* what follows the options in "kvapp name [options] ..." */
     const char *summary; /* one clause for the overview */
     const char *about;   /* paragraphs of its help */
+    enum option_owner owner;
     bool takes_words;
 };
 

@@ -1,14 +1,10 @@
 /* The tables of options and subcommands. Defaults and ranges stand here and nowhere else. */
 #include "cli/options.h"
 
-#include "base/assert.h"
-
 #define MS_MAX 3600000 /* an hour */
 #define KIB 1024ULL
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
-
-STATIC_CHECK(OPTION_COUNT < 64, "a set of options fits a word");
 
 const struct option option_table[OPTION_COUNT] = {
     [OPTION_NODE_ID] =
