@@ -72,13 +72,16 @@ static bool has_detail(int status)
 
 static void print_bytes(struct output *output, struct slice bytes)
 {
-    if (output->raw) {
-        (void)fwrite(bytes.data, 1, bytes.size, output->out);
-        return;
+    struct slice shown = bytes;
+    if (!output->raw) {
+        buf_clear(&output->scratch);
+        text_escape(bytes, &output->scratch);
+        shown = buf_slice(&output->scratch);
     }
-    buf_clear(&output->scratch);
-    text_escape(bytes, &output->scratch);
-    (void)fwrite(output->scratch.data, 1, output->scratch.size, output->out);
+    /* Nothing may be at NULL, where fwrite must not look. */
+    if (shown.size > 0) {
+        (void)fwrite(shown.data, 1, shown.size, output->out);
+    }
 }
 
 static void print_error(struct output *output, int status, const char *detail)

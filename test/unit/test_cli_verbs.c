@@ -107,6 +107,18 @@ static void replies_are_those_of_the_original_shell(void **state)
     assert_true(fixture->cli.quit);
 }
 
+static void empty_value_is_an_empty_line(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_string_equal(run(fixture, "put k ''"), "OK\n");
+    assert_string_equal(run(fixture, "get k"), "\n");
+    fixture->cli.output.raw = true;
+    assert_string_equal(run(fixture, "get k"), "\n");
+    json_t *object = run_json(fixture, "get k");
+    assert_string_equal(text_of(object, "value"), "");
+    json_decref(object);
+}
+
 static void wrong_usage_is_explained(void **state)
 {
     struct fixture *fixture = *state;
@@ -448,6 +460,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_CLIENT(replies_are_those_of_the_original_shell),
+        WITH_CLIENT(empty_value_is_an_empty_line),
         WITH_CLIENT(wrong_usage_is_explained),
         WITH_CLIENT(failure_says_what_to_do_and_what_the_client_knows),
         WITH_CLIENT(conditions_are_met_or_say_where_the_key_is),
