@@ -4,7 +4,9 @@
 #include "cli/shell.h"
 #include "cli/verbs.h"
 
+#include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
 void cli_print_help(FILE *out, const struct subcommand *subcommand)
 {
@@ -28,14 +30,23 @@ struct kvapp_client_options cli_client_options(const struct options *options)
     };
 }
 
+/* Whether standard output is a pipe that nobody reads from any more, as behind "| head". */
+static bool reader_is_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 /* A reply that was not written was not given. */
 static enum exit_status finish(struct cli *cli, enum exit_status exit_status)
 {
-    if (fflush(cli->output.out) != 0 || ferror(cli->output.out)) {
-        (void)fputs("Error: the reply could not be written\n", stderr);
-        return EXIT_NO_ANSWER;
+    if (fflush(cli->output.out) == 0 && !ferror(cli->output.out)) {
+        return exit_status;
     }
-    return exit_status;
+    if (!reader_is_gone()) {
+        (void)fputs("Error: the reply could not be written\n", stderr);
+    }
+    return EXIT_NO_ANSWER;
 }
 
 int cli_client_main(const struct options *options)

@@ -133,7 +133,7 @@ static enum exit_status run_pipe(struct shell *shell)
     enum exit_status worst = EXIT_DONE;
     char *line = NULL;
     size_t capacity = 0;
-    while (!shell->cli->quit) {
+    while (!shell->cli->quit && !ferror(shell->cli->output.out)) {
         ssize_t size = getline(&line, &capacity, stdin);
         if (size < 0) {
             break;

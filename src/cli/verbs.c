@@ -162,7 +162,7 @@ static enum exit_status list_range(struct cli *cli, const struct verb_call *call
         if (status == 0) {
             uint64_t count = show_page(&list, &reply, &start);
             left -= count < left ? count : left;
-            more = reply.more && left > 0;
+            more = reply.more && left > 0 && !ferror(cli->output.out);
             range.start = start.data;
             range.start_size = start.size;
             interrupted = more && cli->interrupted != NULL && cli->interrupted();

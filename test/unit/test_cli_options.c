@@ -1,6 +1,8 @@
 /* Options: where values come from, which one wins, and every sentence about what is wrong. */
 #include "cli/options.h"
 
+#include "base/prng.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -284,6 +286,46 @@ static void sentence_about_a_huge_word_is_cut(void **state)
     assert_true(strlen(parsed.error) < 400);
 }
 
+static void any_words_are_either_options_or_a_sentence(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {
+        "server",   "client",    "bench",      "put",         "--",
+        "-",        "-v",        "-x",         "--bind",      "--bind=",
+        "a:1",      "--cluster", "a:1,b:2",    "--json",      "--help",
+        "--limit",  "3",         "--node-id=", "--node-id=3", "99999999999999999999",
+        "-7",       "--=",       "--io",       "auto",        "--demo-mode",
+        "--start=", "",          "k",          "--verbose",   "--segment-size",
+        "4M"};
+    enum { PIECES = sizeof pieces / sizeof pieces[0] };
+    uint64_t seed = 77;
+    print_message("# seed %llu\n", (unsigned long long)seed);
+    struct prng prng;
+    prng_init(&prng, seed);
+    int accepted = 0;
+    int refused = 0;
+    for (int round = 0; round < 20000; round++) {
+        struct slice words[WORDS_MAX];
+        size_t count = prng_between(&prng, 0, 6);
+        for (size_t i = 0; i < count; i++) {
+            words[i] = slice_of_string(pieces[prng_between(&prng, 0, PIECES - 1)]);
+        }
+        struct options options;
+        char error[OPTIONS_ERROR_SIZE] = "";
+        if (options_parse(words, count, fake_environment, NULL, &options, error, sizeof error) ==
+            0) {
+            accepted++;
+            assert_true(options.word_count <= count);
+            options_done(&options);
+        } else {
+            refused++;
+            assert_true(strlen(error) > 0 && strlen(error) < 300);
+            assert_non_null(options_subcommand(words, count));
+        }
+    }
+    assert_true(accepted > 1000 && refused > 1000);
+}
+
 static void shell_words_know_only_the_options_of_ranges(void **state)
 {
     (void)state;
@@ -361,6 +403,7 @@ int main(void)
         cmocka_unit_test(every_mistake_has_its_sentence),
         cmocka_unit_test(mistake_in_the_environment_names_the_variable),
         cmocka_unit_test(sentence_about_a_huge_word_is_cut),
+        cmocka_unit_test(any_words_are_either_options_or_a_sentence),
         cmocka_unit_test(shell_words_know_only_the_options_of_ranges),
         cmocka_unit_test(table_is_sound_and_help_names_all_of_it),
     };

@@ -244,6 +244,25 @@ static void long_list_comes_in_bounded_pages(void **state)
     json_decref(object);
 }
 
+static void list_that_cannot_be_written_stops_asking(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 2500; i++) {
+        char key[32];
+        struct kvapp_reply reply;
+        (void)snprintf(key, sizeof key, "k%06d", i);
+        assert_int_equal(kvapp_put(fixture->cli.client, key, 7, "v", 1, &reply), 0);
+    }
+    FILE *full = fopen("/dev/full", "w");
+    assert_non_null(full);
+    fixture->cli.output.out = full;
+    fixture->cli.output.complaints = full;
+    struct slice word = slice_of_string("list");
+    (void)verb_run(&fixture->cli, &word, 1, NULL);
+    assert_int_equal(fake_client_pages(fixture->cli.client), 1);
+    (void)fclose(full);
+}
+
 static bool always(void)
 {
     return true;
@@ -466,6 +485,7 @@ int main(void)
         WITH_CLIENT(conditions_are_met_or_say_where_the_key_is),
         WITH_CLIENT(ranges_have_limits_on_both_sides),
         WITH_CLIENT(long_list_comes_in_bounded_pages),
+        WITH_CLIENT(list_that_cannot_be_written_stops_asking),
         WITH_CLIENT(interrupt_stops_a_list_after_the_page),
         WITH_CLIENT(bytes_are_escaped_unless_asked_for_raw),
         WITH_CLIENT(json_replies_read_back_as_what_was_written),
