@@ -15,8 +15,8 @@ STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cl
 enum {
     SESSIONS_MAX = 10000,
     STALL_MS_MIN = 2000,
-    PORT_WAIT_MS = 1000,
-    PORT_RETRY_MS = 20,
+    PORT_TRIES = 50, /* a second in all */
+    PORT_PAUSE_US = 20 * 1000,
 };
 
 /* ---- the log ---- */
@@ -160,16 +160,14 @@ static void woken(struct io_timer *timer)
 static int listen_patiently(struct kvapp_node *node, const struct io_address *address,
                             int (*begin)(struct kvapp_node *, const struct io_address *))
 {
-    uint64_t give_up_us = io_now_us(node->io) + PORT_WAIT_MS * 1000;
-    for (;;) {
-        int err = begin(node, address);
-        if (err != -EADDRINUSE || io_now_us(node->io) >= give_up_us) {
+    int err = begin(node, address);
+    for (int i = 0; i < PORT_TRIES && err == -EADDRINUSE; i++) {
+        if (io_run(node->io, io_now_us(node->io) + PORT_PAUSE_US) != 0) {
             return err;
         }
-        if (io_run(node->io, io_now_us(node->io) + PORT_RETRY_MS * 1000) != 0) {
-            return err;
-        }
+        err = begin(node, address);
     }
+    return err;
 }
 
 static int listen_on(struct kvapp_node *node, const char *what, const char *address,
@@ -205,6 +203,7 @@ static int make_io(struct kvapp_node *node, char *error, size_t error_size)
         (void)snprintf(error, error_size, "no way to do I/O: %s", reason);
         return err;
     }
+    node->owns_io = true;
     TRACE(&node->trace, TRACE_INFO, "kvapp %s, I/O by %s, %s timing", KVAPP_VERSION, reason,
           node->config.timing.name == NULL ? "own" : node->config.timing.name);
     return 0;
@@ -222,7 +221,9 @@ static void free_parts(struct kvapp_node *node)
     if (node->signal_started) {
         io_signal_stop(node->io, &node->signal);
     }
-    io_free(node->io);
+    if (node->owns_io) {
+        io_free(node->io);
+    }
     free(node);
 }
 
@@ -255,6 +256,12 @@ static int bind_ports(struct kvapp_node *node, char *error, size_t error_size)
 int kvapp_node_new(const struct kvapp_node_options *options, char *error, size_t error_size,
                    struct kvapp_node **ret_node)
 {
+    return node_new_on(NULL, options, error, error_size, ret_node);
+}
+
+int node_new_on(struct io *io, const struct kvapp_node_options *options, char *error,
+                size_t error_size, struct kvapp_node **ret_node)
+{
     struct node_config config;
     int err = node_config_init(options, &config, error, error_size);
     if (err != 0) {
@@ -276,7 +283,8 @@ int kvapp_node_new(const struct kvapp_node_options *options, char *error, size_t
     tracker_init(&node->tracker, TRACKER_CAPACITY);
     io_timer_init(&node->wake, woken);
     node->signal.done = signalled;
-    err = make_io(node, error, error_size);
+    node->io = io;
+    err = io == NULL ? make_io(node, error, error_size) : 0;
     if (err != 0) {
         free_parts(node);
         return err;

@@ -148,6 +148,7 @@ struct kvapp_node {
     char error[512];
 
     struct io *io;
+    bool owns_io;
     struct trace trace;
     struct io_timer wake;
     struct io_signal signal;
@@ -196,6 +197,11 @@ struct kvapp_node {
     struct reads reads;
     struct buf scratch;
 };
+
+/* life.c: kvapp_node_new on an io that stays the caller's (the simulator's); NULL: one of its own
+ */
+int node_new_on(struct io *io, const struct kvapp_node_options *options, char *error,
+                size_t error_size, struct kvapp_node **ret_node);
 
 /* turn.c */
 void node_turn(struct kvapp_node *node);
