@@ -32,7 +32,8 @@ struct kvapp_client;
 /* Zero means the default given in brackets. */
 struct kvapp_client_options {
     const char *cluster; /* raft addresses, "host:port,..." or "1=host:port,..."; required */
-    uint32_t timeout_ms; /* of one request with all its retries [5000] */
+    uint32_t timeout_ms; /* of one request with all its retries [5000]; of a write that has to wait
+                            for the session to be opened, from then on */
     uint32_t retries;    /* full rounds over the members without an answer [3]; redirects to a
                             leader and waiting for an election do not count, the timeout does */
     uint32_t backoff_ms; /* before a retry, doubled each time, at most 1 s [100] */
