@@ -20,7 +20,8 @@
 #include <stdlib.h>
 
 enum {
-    BACKLOG_MAX = 128,
+    BACKLOG_MAX = 1024,
+    ACCEPTS_PER_TURN_MAX = 64,
     RETRY_US_MIN = 1000 * 1000,
     CONNECT_US_MIN = 20 * 1000 * 1000,
     CONNECT_US_MAX = 130 * 1000 * 1000,
@@ -247,6 +248,7 @@ struct sim_listener {
     struct io_ready ready;
     bool pending;
     struct sim_event retry; /* after an error of accept */
+    bool *gone;             /* of the accepts that are being made: set when it is closed */
 };
 
 static struct sim_listener *listener_find(struct sim_host *host, bool six, uint16_t port)
@@ -279,15 +281,9 @@ static void on_retry(struct sim_event *event)
     listener_wake(CONTAINER_OF(event, struct sim_listener, retry));
 }
 
-/* One at a time, since the callee may close the listener. */
-static void on_accept_ready(struct io_ready *ready)
+static void accept_one(struct sim_listener *listener)
 {
-    struct sim_listener *listener = CONTAINER_OF(ready, struct sim_listener, ready);
     struct sim_host *host = listener->io->host;
-    listener->pending = false;
-    if (listener->waiting_count == 0) {
-        return;
-    }
     struct sim_world *world = host->world;
     if (sim_chance(&world->chance, host->accept_error_ppm)) {
         sim_fault(world, host, SIM_FAULT_ACCEPT_ERROR);
@@ -298,9 +294,27 @@ static void on_accept_ready(struct io_ready *ready)
     struct list *node = list_pop(&listener->waiting);
     listener->waiting_count--;
     list_push(&listener->io->streams, node);
-    listener_wake(listener);
     struct sim_stream *stream = CONTAINER_OF(node, struct sim_stream, node);
     listener->accept->done(listener->accept, &stream->base, 0);
+}
+
+static void on_accept_ready(struct io_ready *ready)
+{
+    struct sim_listener *listener = CONTAINER_OF(ready, struct sim_listener, ready);
+    bool gone = false;
+    listener->pending = false;
+    listener->gone = &gone;
+    for (int i = 0; i < ACCEPTS_PER_TURN_MAX && listener->waiting_count > 0; i++) {
+        accept_one(listener);
+        if (gone) {
+            return;
+        }
+        if (heap_holds(&listener->retry.node)) {
+            break;
+        }
+    }
+    listener->gone = NULL;
+    listener_wake(listener);
 }
 
 int sim_listen(struct io *base, const struct io_address *address, struct io_accept *accept,
@@ -361,6 +375,9 @@ void sim_listener_close(struct io *io, struct io_listener *base)
     (void)io;
     struct sim_listener *listener = CONTAINER_OF(base, struct sim_listener, base);
     listener_empty(listener);
+    if (listener->gone != NULL) {
+        *listener->gone = true;
+    }
     list_remove(&listener->node);
     free(listener);
 }

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,28 @@ static int teardown(void **state)
     return 0;
 }
 
+static int setup_sim(void **state)
+{
+    struct world *world = memory_new(1, sizeof *world);
+    world->sim = sim_world_new(1);
+    world->host = sim_host_new(world->sim, "10.0.0.1");
+    sim_host_drive_itself(world->host);
+    (void)snprintf(world->directory, sizeof world->directory, "/tmp/kvapp-io");
+    assert_int_equal(sim_disk_make_path(world->host, world->directory), 0);
+    sim_host_boot(world->host, &world->io);
+    *state = world;
+    return 0;
+}
+
+static int teardown_sim(void **state)
+{
+    struct world *world = *state;
+    io_free(world->io);
+    sim_world_free(world->sim);
+    free(world);
+    return 0;
+}
+
 /* Also opens what libuv keeps open for the whole process, before descriptors are counted. */
 static bool available(enum io_backend backend)
 {
@@ -55,27 +78,55 @@ static bool available(enum io_backend backend)
     return true;
 }
 
+/* One case on one backend; `initial` NULL: in a simulated world. */
+static struct CMUnitTest test_of(const struct CMUnitTest *each, char text[160], const char *name,
+                                 enum io_backend *initial)
+{
+    (void)snprintf(text, 160, "%s on %s", each->name, name);
+    return (struct CMUnitTest){.name = text,
+                               .test_func = each->test_func,
+                               .setup_func = initial == NULL ? setup_sim : setup,
+                               .teardown_func = initial == NULL ? teardown_sim : teardown,
+                               .initial_state = initial};
+}
+
 int run_on_backends(const char *suite, const struct CMUnitTest *cases, size_t count)
 {
     static enum io_backend backends[2] = {IO_BACKEND_PORTABLE, IO_BACKEND_URING};
     static const char *const names[2] = {"portable", "io_uring"};
-    size_t runs = available(IO_BACKEND_PORTABLE) && available(IO_BACKEND_URING) ? 2 : 1;
-    struct CMUnitTest *tests = memory_new(runs * count, sizeof *tests);
-    char(*texts)[160] = memory_new(runs * count, sizeof *texts);
-    for (size_t i = 0; i < runs * count; i++) {
-        const struct CMUnitTest *each = &cases[i % count];
-        size_t which = i / count;
-        (void)snprintf(texts[i], sizeof texts[i], "%s on %s", each->name, names[which]);
-        tests[i] = (struct CMUnitTest){.name = texts[i],
-                                       .test_func = each->test_func,
-                                       .setup_func = setup,
-                                       .teardown_func = teardown,
-                                       .initial_state = &backends[which]};
+    struct CMUnitTest *tests = memory_new(3 * count, sizeof *tests);
+    char(*texts)[160] = memory_new(3 * count, sizeof *texts);
+    size_t total = 0;
+    for (size_t which = 0; which < 3; which++) {
+        enum io_backend *initial = which < 2 ? &backends[which] : NULL;
+        if (initial != NULL && !available(*initial)) {
+            continue;
+        }
+        for (size_t i = 0; i < count; i++, total++) {
+            const char *name = initial == NULL ? "sim" : names[which];
+            tests[total] = test_of(&cases[i], texts[total], name, initial);
+        }
     }
-    int failed = _cmocka_run_group_tests(suite, tests, runs * count, NULL, NULL);
+    int failed = _cmocka_run_group_tests(suite, tests, total, NULL, NULL);
     free(tests);
     free(texts);
     return failed;
+}
+
+void needs_the_kernel(const struct world *world)
+{
+    if (world->sim != NULL) {
+        skip();
+    }
+}
+
+void send_signal(struct world *world, int number)
+{
+    if (world->sim != NULL) {
+        sim_host_signal(world->host, number);
+    } else {
+        assert_int_equal(raise(number), 0);
+    }
 }
 
 void turn_until(struct world *world, const bool *flag)

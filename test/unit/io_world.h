@@ -6,6 +6,7 @@
 #define TEST_IO_WORLD_H
 
 #include "io/io.h"
+#include "io/sim.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,14 +17,22 @@
 #include <cmocka.h>
 
 struct world {
-    enum io_backend backend;
+    enum io_backend backend; /* of the kernel; meaningless in a simulated world */
     struct io *io;
+    struct sim_world *sim; /* NULL: the kernel's world */
+    struct sim_host *host; /* of a simulated world, whose io is `io` */
     char directory[64];
     size_t descriptors; /* open before the io was made */
 };
 
-/* Runs every case on both backends; the backend's name is appended to the case's. */
+/* Runs every case on all backends; the backend's name is appended to the case's. */
 int run_on_backends(const char *suite, const struct CMUnitTest *cases, size_t count);
+
+/* Leaves the case out of a simulated world: it tests what the kernel does to a process, or uses
+ * sockets, limits or clocks of its own. */
+void needs_the_kernel(const struct world *world);
+/* Sends the signal to this process. */
+void send_signal(struct world *world, int number);
 
 /* Turns the io until *flag, for at most ten seconds. */
 void turn_until(struct world *world, const bool *flag);

@@ -76,6 +76,7 @@ static void refused_connection_says_so(void **state)
 static void connection_that_hangs_can_be_cancelled(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof in), 0);
@@ -144,6 +145,7 @@ static void port_in_use_is_refused_and_free_after_close(void **state)
 static void full_table_of_descriptors_only_pauses_the_listener(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int client = raw_connect(&accepting->address);
     int spare = dup(client);
@@ -172,6 +174,7 @@ static void full_table_of_descriptors_only_pauses_the_listener(void **state)
 static void closed_listener_calls_nobody(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int client = raw_connect(&accepting->address);
     accepting_free(world->io, accepting);
@@ -231,6 +234,7 @@ static void peer_is_named_at_both_ends(void **state)
 static void two_ios_in_one_thread_talk_to_each_other(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     char reason[200];
     struct io *other = NULL;
     assert_int_equal(io_new(world->backend, reason, sizeof reason, &other), 0);

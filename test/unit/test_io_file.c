@@ -240,6 +240,7 @@ static void empty_directory_lists_nothing(void **state)
 static void full_device_fails_the_write_once(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     struct file_wait wait;
     io_open(world->io, file_op(&wait), "/dev/full", 0);
     assert_int_equal(file_result(world, &wait), 0);
@@ -253,6 +254,7 @@ static void full_device_fails_the_write_once(void **state)
 static void short_write_that_cannot_go_on_is_a_failure(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     enum { LIMIT = 64 * 1024 };
     struct io_file *file = open_file(world, "file", IO_OPEN_CREATE);
     struct rlimit before;

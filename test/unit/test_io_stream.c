@@ -153,6 +153,7 @@ static void close_of_the_peer_is_told_once_after_the_data(void **state)
 static void reset_by_the_peer_is_an_error(void **state)
 {
     struct world *world = *state;
+    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int fd = raw_connect(&accepting->address);
     turn_until(world, &accepting->any);
