@@ -17,7 +17,18 @@ static const uint8_t **ring_slot(const struct cache *cache, uint64_t index)
 
 void cache_init(struct cache *cache, uint64_t size_max, uint64_t next)
 {
-    *cache = (struct cache){.size_max = size_max, .first = next, .next = next};
+    uint64_t block_size = size_max / 8;
+    if (block_size < CACHE_BLOCK_SIZE_MIN) {
+        block_size = CACHE_BLOCK_SIZE_MIN;
+    } else if (block_size > CACHE_BLOCK_SIZE_MAX) {
+        block_size = CACHE_BLOCK_SIZE_MAX;
+    }
+    *cache = (struct cache){
+        .size_max = size_max,
+        .block_size = (size_t)block_size,
+        .first = next,
+        .next = next,
+    };
 }
 
 static void free_blocks(struct cache_block *block)
@@ -51,7 +62,7 @@ static void ring_grow(struct cache *cache)
 
 static struct cache_block *block_new(struct cache *cache, size_t size)
 {
-    if (size <= CACHE_BLOCK_SIZE && cache->spare != NULL) {
+    if (size <= cache->block_size && cache->spare != NULL) {
         struct cache_block *block = cache->spare;
         cache->spare = block->next;
         cache->spare_count--;
@@ -59,7 +70,7 @@ static struct cache_block *block_new(struct cache *cache, size_t size)
         block->used = 0;
         return block;
     }
-    size_t capacity = size > CACHE_BLOCK_SIZE ? size : CACHE_BLOCK_SIZE;
+    size_t capacity = size > cache->block_size ? size : cache->block_size;
     /* Not zeroed: a block becomes resident only as far as it is filled. */
     struct cache_block *block = memory_grow(NULL, sizeof *block + capacity);
     *block = (struct cache_block){.capacity = capacity};
@@ -118,7 +129,7 @@ static void block_drop_oldest(struct cache *cache)
     struct cache_block *block = cache->oldest;
     cache->oldest = block->next;
     cache->bytes -= block->capacity;
-    if (block->capacity == CACHE_BLOCK_SIZE && cache->spare_count < SPARE_MAX) {
+    if (block->capacity == cache->block_size && cache->spare_count < SPARE_MAX) {
         block->next = cache->spare;
         cache->spare = block;
         cache->spare_count++;

@@ -15,7 +15,11 @@
 
 #include "base/bytes.h"
 
-enum { CACHE_BLOCK_SIZE = 256 * 1024 };
+/* Blocks are an eighth of the cache, within these bounds; a larger entry gets one of its own. */
+enum {
+    CACHE_BLOCK_SIZE_MIN = 4 * 1024,
+    CACHE_BLOCK_SIZE_MAX = 256 * 1024,
+};
 
 struct cache_block {
     struct cache_block *next;
@@ -35,6 +39,7 @@ struct cache {
     uint64_t next;
     uint64_t bytes; /* capacity of the blocks in use */
     uint64_t size_max;
+    size_t block_size;
 };
 
 /* Empty; the first entry to come has the index `next`. */

@@ -434,7 +434,7 @@ static void header_read(struct opening *opening, int64_t result)
     opening->nonzero_end = 0;
     buf_clear(&opening->bytes);
     /* Also when the log seems to have ended: it may go on at the beginning of this segment. */
-    opening->looking = opening->scanning && !opening->tail_has_header &&
+    opening->looking = opening->scanning && opening->expected != 0 && !opening->tail_has_header &&
                        opening->number == opening->tail.number + 1;
     if (opening->looking || !opening->scanning) {
         walk(opening);

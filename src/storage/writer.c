@@ -104,6 +104,7 @@ static void write_batch(struct writer *writer, uint64_t last)
             writer->waiting = true;
             return;
         }
+        CHECK(has_room(writer, last));
     }
     writer->waiting = false;
     gather(writer, writer->sealing ? storage->synced_last : last,

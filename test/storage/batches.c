@@ -46,6 +46,9 @@ static void read_segment(struct batches *batches, const struct buf *bytes,
         placed->used = BATCH_HEADER_SIZE + batch.size;
         memcpy(placed->path, placed_segment->path, sizeof placed->path);
         CHECK(batches->count == 0 || batch.sequence == placed[-1].batch.sequence + 1);
+        if (batches->count == 0) {
+            batches->first_index = batch.first_index;
+        }
         replay(batches, placed, bytes->data + at + BATCH_HEADER_SIZE);
         batches->count++;
         at += batch_disk_size(&batch);
@@ -56,27 +59,26 @@ void batches_read(struct batches *batches, struct disk *disk, const char *direct
 {
     memset(batches, 0, sizeof *batches);
     char path[64];
-    for (uint64_t number = 1;; number++) {
-        (void)snprintf(path, sizeof path, "%s/log-%016" PRIx64, directory, number);
-        const struct buf *bytes = disk_bytes(disk, path);
-        if (bytes == NULL) {
-            break;
-        }
-        CHECK(batches->segment_count < SEGMENTS_MAX);
-        struct placed_segment *segment = &batches->segments[batches->segment_count++];
-        (void)snprintf(segment->path, sizeof segment->path, "%s", path);
-        segment->size = bytes->size;
-        read_segment(batches, bytes, segment);
-    }
     (void)snprintf(path, sizeof path, "%s/VOTE", directory);
-    const struct buf *bytes = disk_bytes(disk, path);
     struct vote vote;
     unsigned slot;
     bool echoed;
-    CHECK(vote_choose(buf_slice(bytes), &identity, &vote, &slot, &echoed) == 0);
+    CHECK(vote_choose(buf_slice(disk_bytes(disk, path)), &identity, &vote, &slot, &echoed) == 0);
     batches->synced_sequence = vote.synced_sequence;
     batches->term = vote.term;
     batches->voted_for = vote.voted_for;
+    for (uint64_t number = vote.first_segment;; number++) {
+        (void)snprintf(path, sizeof path, "%s/log-%016" PRIx64, directory, number);
+        const struct buf *bytes = disk_bytes(disk, path);
+        if (bytes == NULL) {
+            return;
+        }
+        CHECK(batches->segment_count < SEGMENTS_MAX);
+        struct placed_segment *segment = &batches->segments[batches->segment_count++];
+        memcpy(segment->path, path, sizeof segment->path);
+        segment->size = bytes->size;
+        read_segment(batches, bytes, segment);
+    }
 }
 
 /* The first `size` bytes at the batch are those of the original. */

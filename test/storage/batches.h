@@ -16,7 +16,7 @@ struct placed_batch {
     char path[64];
     uint64_t offset;
     size_t used; /* bytes that matter: header and entries */
-    /* The log after this batch: terms[i] is that of entry i + 1. */
+    /* The log after this batch, from batches.first_index on: terms[i] is that of entry i + 1. */
     uint64_t last;
     uint64_t terms[TERMS_MAX];
 };
@@ -31,6 +31,7 @@ struct batches {
     struct placed_batch at[BATCHES_MAX];
     size_t segment_count;
     struct placed_segment segments[SEGMENTS_MAX];
+    uint64_t first_index;     /* 1 unless the log was trimmed */
     uint64_t synced_sequence; /* by VOTE */
     uint64_t term;
     uint64_t voted_for;

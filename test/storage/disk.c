@@ -34,7 +34,7 @@ struct disk {
     struct inode *inodes;
     struct names now;
     /* The names as they were synced, then as after each change since. */
-    struct names *history;
+    struct names *history[SNAPSHOTS_MAX];
     size_t history_count;
     struct disk_control control;
 };
@@ -96,21 +96,30 @@ static void names_changed(struct disk *disk)
 {
     /* Beyond the room for moments between, only the newest is told apart. */
     if (disk->history_count == SNAPSHOTS_MAX) {
-        disk->history_count--;
+        free(disk->history[--disk->history_count]);
     }
-    disk->history[disk->history_count++] = disk->now;
+    size_t used = offsetof(struct names, at) + disk->now.count * sizeof disk->now.at[0];
+    struct names *names = memory_grow(NULL, used);
+    memcpy(names, &disk->now, used);
+    disk->history[disk->history_count++] = names;
+}
+
+static void history_clear(struct disk *disk)
+{
+    while (disk->history_count > 0) {
+        free(disk->history[--disk->history_count]);
+    }
 }
 
 static void names_synced(struct disk *disk)
 {
-    disk->history[0] = disk->now;
-    disk->history_count = 1;
+    history_clear(disk);
+    names_changed(disk);
 }
 
 struct disk *disk_new(void)
 {
     struct disk *disk = memory_new(1, sizeof *disk);
-    disk->history = memory_grow(NULL, SNAPSHOTS_MAX * sizeof disk->history[0]);
     prng_init(&disk->control.prng, 1);
     names_synced(disk);
     return disk;
@@ -126,7 +135,7 @@ void disk_free(struct disk *disk)
         buf_done(&inode->dirty);
         free(inode);
     }
-    free(disk->history);
+    history_clear(disk);
     free(disk);
 }
 
@@ -236,20 +245,57 @@ static void crash_inode(const struct inode *from, struct inode *to, enum disk_lo
     inode_synced(to);
 }
 
+/* The disk goes on as it is, with all that is not synced; only the process has gone. */
+static void keep_unsynced(const struct inode *from, struct inode *to)
+{
+    to->directory = from->directory;
+    buf_append_slice(&to->now, buf_slice(&from->now));
+    buf_append_slice(&to->synced, buf_slice(&from->synced));
+    buf_append_slice(&to->dirty, buf_slice(&from->dirty));
+}
+
+/* The copy of an inode: the copies were made in the order of the originals' list. */
+static struct inode *copy_of(const struct disk *disk, struct inode *const *copies,
+                             const struct inode *wanted)
+{
+    size_t at = 0;
+    for (const struct inode *inode = disk->inodes; inode != wanted; inode = inode->next) {
+        at++;
+    }
+    return copies[at];
+}
+
 struct disk *disk_crash(const struct disk *disk, enum disk_loss loss, struct prng *prng)
 {
     struct disk *found = disk_new();
-    size_t last = disk->history_count - 1;
-    size_t moment = loss == DISK_LOSE_ALL    ? 0
-                    : loss == DISK_LOSE_NONE ? last
-                                             : prng_between(prng, 0, last);
-    const struct names *names = &disk->history[moment];
-    for (size_t i = 0; i < names->count; i++) {
-        struct inode *inode = inode_new(found);
-        crash_inode(names->at[i].inode, inode, loss, prng);
-        add_name(&found->now, names->at[i].path, inode);
+    struct inode *copies[4096];
+    size_t count = 0;
+    for (const struct inode *inode = disk->inodes; inode != NULL; inode = inode->next) {
+        CHECK(count < 4096);
+        copies[count] = inode_new(found);
+        if (loss == DISK_LOSE_NONE) {
+            keep_unsynced(inode, copies[count]);
+        } else {
+            crash_inode(inode, copies[count], loss, prng);
+        }
+        count++;
     }
-    names_synced(found);
+    size_t first = 0;
+    size_t last = disk->history_count - 1;
+    if (loss != DISK_LOSE_NONE) {
+        first = loss == DISK_LOSE_ALL ? 0 : prng_between(prng, 0, last);
+        last = first;
+    }
+    history_clear(found);
+    for (size_t moment = first; moment <= last; moment++) {
+        const struct names *names = disk->history[moment];
+        found->now.count = 0;
+        for (size_t i = 0; i < names->count; i++) {
+            struct inode *inode = copy_of(disk, copies, names->at[i].inode);
+            add_name(&found->now, names->at[i].path, inode);
+        }
+        names_changed(found);
+    }
     return found;
 }
 
@@ -400,6 +446,19 @@ static int64_t do_read(const struct io_file_request *request)
     return (int64_t)size;
 }
 
+static bool bytes_stayed(const struct io_file_request *request)
+{
+    const uint8_t *at = request->file->inode->now.data + request->offset;
+    for (size_t i = 0; i < request->part_count; i++) {
+        const struct iovec *part = &request->parts[i];
+        if (memcmp(at, part->iov_base, part->iov_len) != 0) {
+            return false;
+        }
+        at += part->iov_len;
+    }
+    return true;
+}
+
 /* What the operation finds or makes durable, at its completion. */
 static int64_t do_finish(struct disk *disk, struct pending *pending)
 {
@@ -420,6 +479,7 @@ static int64_t do_finish(struct disk *disk, struct pending *pending)
         }
         return 0;
     case IO_FILE_WRITE:
+        CHECK(bytes_stayed(request));
         if ((request->flags & IO_WRITE_DURABLE) != 0) {
             uint64_t end = request->offset + request->size;
             for (uint64_t s = request->offset / SECTOR_SIZE; s * SECTOR_SIZE < end; s++) {
@@ -487,7 +547,8 @@ static void complete(struct disk_io *disk_io, struct pending *pending)
 
 static bool is_held(const struct disk *disk, const struct pending *pending)
 {
-    return disk->control.hold_writes && pending->request.kind == IO_FILE_WRITE;
+    return (disk->control.hold_writes && pending->request.kind == IO_FILE_WRITE) ||
+           (disk->control.hold_reads && pending->request.kind == IO_FILE_READ);
 }
 
 /* Collects what may complete now; returns how many. */

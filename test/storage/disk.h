@@ -5,7 +5,8 @@
  *
  * Every started write changes the file at once, as the system's cache does; its sectors are dirty
  * until they are synced: by completion of a durable write these sectors, by io_sync all of the
- * file's. Names are made durable by io_sync of the directory.
+ * file's. Names are made durable by io_sync of the directory. At its completion a write looks once
+ * more at the bytes it was given: they must have stayed in place.
  */
 #ifndef TEST_STORAGE_DISK_H
 #define TEST_STORAGE_DISK_H
@@ -23,7 +24,7 @@ struct io *disk_io(struct disk *disk);
 
 enum disk_loss {
     DISK_LOSE_ALL,   /* of what was not synced */
-    DISK_LOSE_NONE,  /* as by a process that was killed: the system goes on */
+    DISK_LOSE_NONE,  /* as by a process that was killed: what was not synced still is not */
     DISK_LOSE_SOME,  /* each sector and name by chance */
     DISK_LOSE_SPOIL, /* the same, and some of what is lost becomes garbage */
 };
@@ -46,6 +47,7 @@ struct disk_control {
     int64_t fail_with;    /* negative errno */
     bool fail_all_after;  /* and all changes behind it too */
     bool hold_writes;     /* writes do not complete */
+    bool hold_reads;      /* reads do not */
     bool one_by_one;      /* one completion a turn, by chance */
     struct prng prng;     /* of one_by_one */
     uint64_t write_count; /* of started writes */

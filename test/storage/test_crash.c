@@ -162,6 +162,53 @@ static void a_crash_after_any_operation_loses_nothing_that_was_stored(void **sta
     }
 }
 
+/*
+ * The log reached the disk and the vote beside it did not. The term that the next start speaks of
+ * must not fall again when the entries that showed it are truncated.
+ */
+static void a_term_learnt_from_the_log_stays_when_its_entries_go(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, 1);
+    struct life life = {.model = memory_new(1, sizeof *life.model)};
+    struct moment now = {0};
+    model_begin(life.model, &now);
+    life_begin(&life, disk_new());
+    assert_true(run_until_opened(&life));
+    scene_run_once(&life.scene);
+    struct disk *before = disk_crash(life.disk, DISK_LOSE_ALL, &prng);
+    model_vote(life.model, &life.scene, 5, 7);
+    model_append(life.model, &life.scene, 100);
+    model_flush(life.model, &life.scene);
+    struct disk *found = disk_copy(life.disk);
+    life_end(&life);
+    struct buf *vote = disk_bytes(found, "data/VOTE");
+    memcpy(vote->data, disk_bytes(before, "data/VOTE")->data, vote->size);
+    disk_free(before);
+
+    life_begin(&life, found);
+    assert_true(run_until_opened(&life));
+    struct storage_restored restored;
+    storage_restored(life.scene.storage, &restored);
+    assert_int_equal(restored.last_index, 1);
+    assert_int_equal(restored.term, 5);
+    assert_int_equal(restored.voted_for, 0);
+    storage_truncate(life.scene.storage, 1);
+    scene_flush(&life.scene);
+    assert_true(run_until_stored(&life));
+    found = disk_crash(life.disk, DISK_LOSE_ALL, &prng);
+    life_end(&life);
+
+    life_begin(&life, found);
+    assert_true(run_until_opened(&life));
+    storage_restored(life.scene.storage, &restored);
+    assert_int_equal(restored.last_index, 0);
+    assert_int_equal(restored.term, 5);
+    life_end(&life);
+    free(life.model);
+}
+
 /* ---- every operation fails once ---- */
 
 static void check_stopped(struct life *life)
@@ -301,18 +348,36 @@ static void random_step(struct walker *walker)
         change_term(walker);
     } else if (dice < 72) {
         start_read(walker);
-    } else if (dice < 73) {
+    } else if (dice < 75) {
         /* Only what is stored may be forgotten. */
         struct storage_stats stats;
         storage_stats(scene->storage, &stats);
-        if (stats.durable_index > walker->first + 20) {
-            walker->first = stats.durable_index - 10;
+        if (stats.durable_index > walker->first) {
+            walker->first = prng_between(prng, walker->first, stats.durable_index);
             storage_trim(scene->storage, walker->first);
         }
     } else {
         scene_run_once(scene);
     }
     finish_read(walker);
+}
+
+/* What a start found is durable once it said so, and the torn remains are gone. */
+static void check_settled(const struct walker *walker, const struct moment *now)
+{
+    struct prng prng;
+    prng_init(&prng, 1);
+    struct life life = {.model = memory_new(1, sizeof *life.model)};
+    life_begin(&life, disk_crash(walker->life.disk, DISK_LOSE_ALL, &prng));
+    assert_true(run_until_opened(&life));
+    struct storage_restored restored;
+    storage_restored(life.scene.storage, &restored);
+    assert_int_equal(restored.torn_bytes, 0);
+    assert_int_equal(restored.last_index, now->last);
+    assert_int_equal(restored.term, now->term);
+    assert_int_equal(restored.voted_for, now->voted_for);
+    life_end(&life);
+    free(life.model);
 }
 
 /* Some steps, then a crash or an end; leaves the disk that is found in walker->life.disk. */
@@ -350,6 +415,9 @@ static void random_session(struct walker *walker)
     struct moment now;
     model_check(life->model, &life->scene, stored, &now);
     model_begin(life->model, &now);
+    if (prng_chance(&walker->prng, 1, 4)) {
+        check_settled(walker, &now);
+    }
 }
 
 static void random_life(uint64_t seed)
@@ -386,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_after_any_operation_loses_nothing_that_was_stored),
+        cmocka_unit_test(a_term_learnt_from_the_log_stays_when_its_entries_go),
         cmocka_unit_test(a_failing_operation_stops_storage_and_loses_nothing_that_was_stored),
         cmocka_unit_test(random_lives_keep_every_promise),
     };

@@ -1,5 +1,6 @@
 /*
- * Damage: every byte of short logs is flipped, zeroed from there on, cut off there; every byte of
+ * Damage: every byte of short logs (every third of longer ones) is flipped, zeroed from there on,
+ * cut off there; every byte of
  * VOTE and IDENTITY too. Each time the verdict must be the right one: whole, torn (and then exactly
  * the entries before the torn batch), or damaged (and then nothing is touched).
  */
@@ -111,8 +112,9 @@ static void check_log(struct scene *scene, const struct batches *batches, size_t
     for (size_t i = 0; i < restored.run_count; i++) {
         run_total += restored.runs[i].count;
     }
-    assert_int_equal(run_total, last_index);
-    for (uint64_t index = 1; index <= last_index; index++) {
+    assert_int_equal(restored.first_index, left == 0 ? 1 : batches->first_index);
+    assert_int_equal(run_total, last_index + 1 - restored.first_index);
+    for (uint64_t index = restored.first_index; index <= last_index; index++) {
         struct slice encoded;
         assert_int_equal(storage_get(scene->storage, index, &encoded), 0);
         assert_int_equal(get_u64(encoded.data + ENTRY_TERM_OFFSET), last->terms[index - 1]);
@@ -247,12 +249,13 @@ static bool is_worth_it(const struct subject *subject, const char *path, size_t 
     return at < end + 2 * SECTOR_SIZE || at % 251 == 0;
 }
 
-static struct tally damage_every_byte(const struct subject *subject)
+/* Every `step`-th byte of each segment, beginning with a different one in each. */
+static struct tally damage_bytes(const struct subject *subject, size_t step)
 {
     struct tally tally = {0};
     for (size_t i = 0; i < subject->batches.segment_count; i++) {
         const struct placed_segment *segment = &subject->batches.segments[i];
-        for (size_t at = 0; at < segment->size; at++) {
+        for (size_t at = i % step; at < segment->size; at += step) {
             if (is_worth_it(subject, segment->path, at)) {
                 damage_byte(subject, segment->path, at, &tally);
             }
@@ -265,7 +268,7 @@ static void every_byte_of_a_crashed_log_gets_the_right_verdict(void **state)
 {
     (void)state;
     struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CRASH});
-    struct tally tally = damage_every_byte(subject);
+    struct tally tally = damage_bytes(subject, 1);
     assert_true(tally.whole > 0);
     assert_true(tally.torn > 0);
     assert_true(tally.damaged > 0);
@@ -276,7 +279,7 @@ static void every_byte_of_a_sealed_log_gets_the_right_verdict(void **state)
 {
     (void)state;
     struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
-    struct tally tally = damage_every_byte(subject);
+    struct tally tally = damage_bytes(subject, 1);
     assert_true(tally.whole > 0);
     /* Nothing in a sealed log can be taken for a torn write. */
     assert_int_equal(tally.torn, 0);
@@ -284,14 +287,59 @@ static void every_byte_of_a_sealed_log_gets_the_right_verdict(void **state)
     subject_free(subject);
 }
 
-static void every_byte_of_a_log_of_several_segments_gets_the_right_verdict(void **state)
+static void bytes_all_over_a_log_of_several_segments_get_the_right_verdict(void **state)
 {
     (void)state;
     struct subject *subject = subject_new(3072, 2, (enum ending[]){BY_CRASH, BY_CRASH});
     assert_true(subject->batches.segment_count > 3);
-    struct tally tally = damage_every_byte(subject);
+    struct tally tally = damage_bytes(subject, 3);
     assert_true(tally.torn > 0);
     assert_true(tally.damaged > 0);
+    subject_free(subject);
+}
+
+static void bytes_all_over_a_trimmed_log_get_the_right_verdict(void **state)
+{
+    (void)state;
+    struct subject *subject = memory_new(1, sizeof *subject);
+    struct disk *disk = disk_new();
+    struct io *io = disk_io(disk);
+    struct scene scene;
+    scene_init(&scene, io, directory);
+    subject->segment_size = 3072;
+    scene.options.segment_size = 3072;
+    assert_int_equal(scene_open(&scene), 0);
+    for (uint64_t term = 1; term < 9; term += 2) {
+        write_some(&scene, term);
+        truncate_some(&scene, term + 1);
+    }
+    storage_trim(scene.storage, storage_last_index(scene.storage) - 5);
+    for (int turn = 0; turn < 100; turn++) {
+        scene_run_once(&scene);
+    }
+    scene_append(&scene, 8, 30);
+    scene_flush(&scene);
+    scene_settle(&scene);
+    struct prng prng;
+    prng_init(&prng, 1);
+    subject->disk = disk_crash(disk, DISK_LOSE_ALL, &prng);
+    scene_close(&scene);
+    io_free(io);
+    disk_free(disk);
+    batches_read(&subject->batches, subject->disk, directory);
+    assert_true(subject->batches.first_index > 1);
+    assert_true(subject->batches.segment_count >= 3);
+
+    struct tally tally = damage_bytes(subject, 3);
+    assert_true(tally.whole > 0);
+    assert_true(tally.torn > 0);
+    assert_true(tally.damaged > 0);
+
+    /* All of the first segment's batches at once: the next one must not pass for the beginning. */
+    disk = disk_copy(subject->disk);
+    struct buf *bytes = disk_bytes(disk, subject->batches.segments[0].path);
+    memset(bytes->data + SECTOR_SIZE, 0, bytes->size - SECTOR_SIZE);
+    assert_int_equal(check_verdict(subject, disk, false), VERDICT_DAMAGED);
     subject_free(subject);
 }
 
@@ -354,6 +402,36 @@ static void either_vote_slot_may_be_damaged_but_not_both(void **state)
     subject_free(subject);
 }
 
+static void a_stored_vote_survives_damage_to_its_slot_without_a_clean_end(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new();
+    struct io *io = disk_io(disk);
+    struct scene scene;
+    scene_init(&scene, io, directory);
+    scene.options.segment_size = 8192;
+    assert_int_equal(scene_open(&scene), 0);
+    storage_vote(scene.storage, 41, 3);
+    scene_flush(&scene);
+    scene_settle(&scene);
+    for (int turn = 0; turn < 20; turn++) {
+        scene_run_once(&scene);
+    }
+    struct prng prng;
+    prng_init(&prng, 1);
+    for (size_t slot = 0; slot < 2; slot++) {
+        struct disk *found = disk_crash(disk, DISK_LOSE_ALL, &prng);
+        disk_bytes(found, "data/VOTE")->data[slot * VOTE_SLOT_SPACING + 30] ^= 1;
+        struct storage_restored restored;
+        assert_int_equal(open_copy(found, &restored), 0);
+        assert_int_equal(restored.term, 41);
+        assert_int_equal(restored.voted_for, 3);
+    }
+    scene_close(&scene);
+    io_free(io);
+    disk_free(disk);
+}
+
 static void an_older_vote_file_is_damage(void **state)
 {
     (void)state;
@@ -406,9 +484,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_of_a_crashed_log_gets_the_right_verdict),
         cmocka_unit_test(every_byte_of_a_sealed_log_gets_the_right_verdict),
-        cmocka_unit_test(every_byte_of_a_log_of_several_segments_gets_the_right_verdict),
+        cmocka_unit_test(bytes_all_over_a_log_of_several_segments_get_the_right_verdict),
+        cmocka_unit_test(bytes_all_over_a_trimmed_log_get_the_right_verdict),
         cmocka_unit_test(a_missing_segment_is_damage),
         cmocka_unit_test(either_vote_slot_may_be_damaged_but_not_both),
+        cmocka_unit_test(a_stored_vote_survives_damage_to_its_slot_without_a_clean_end),
         cmocka_unit_test(an_older_vote_file_is_damage),
         cmocka_unit_test(a_damaged_identity_is_refused),
         cmocka_unit_test(a_log_without_its_identity_votes_or_segments_is_refused),

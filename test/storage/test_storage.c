@@ -269,6 +269,7 @@ static void trimmed_segments_are_used_again(void **state)
     struct storage_restored restored;
     storage_restored(scene.storage, &restored);
     assert_int_equal(restored.last_index, 400);
+    assert_true(count_segments(place->path) <= 5);
     assert_true(restored.first_index > 1);
     assert_true(restored.first_index <= 395);
     assert_int_equal(restored.torn_bytes, 0);

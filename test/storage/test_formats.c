@@ -1,0 +1,233 @@
+/* The encodings by themselves: what a decoder must take, and all that it must refuse. */
+#include "base/prng.h"
+#include "kvapp/err.h"
+#include "storage/batch.h"
+#include "storage/entry.h"
+#include "storage/layout.h"
+#include "storage/segment.h"
+#include "storage/vote.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static size_t make_entry(uint64_t index, uint64_t term, const char *payload, uint8_t *at)
+{
+    struct entry entry = {
+        .index = index,
+        .term = term,
+        .time_ms = 1234,
+        .kind = ENTRY_COMMAND,
+        .payload = slice_of_string(payload),
+    };
+    entry_encode(&entry, at);
+    return entry_encoded_size(entry.payload.size);
+}
+
+static void an_entry_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    uint8_t bytes[100];
+    size_t size = make_entry(77, 5, "hello", bytes);
+    assert_int_equal(size, ENTRY_HEADER_SIZE + 5);
+    struct entry entry;
+    size_t decoded;
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded), 0);
+    assert_int_equal(decoded, size);
+    assert_int_equal(entry.index, 77);
+    assert_int_equal(entry.term, 5);
+    assert_int_equal(entry.time_ms, 1234);
+    assert_int_equal(entry.kind, ENTRY_COMMAND);
+    assert_true(slice_equal(entry.payload, slice_of_string("hello")));
+}
+
+static void every_flipped_bit_of_an_entry_is_noticed(void **state)
+{
+    (void)state;
+    uint8_t bytes[100];
+    size_t size = make_entry(77, 5, "hello", bytes);
+    struct entry entry;
+    size_t decoded;
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_not_equal(entry_decode(slice_of(bytes, size), &entry, &decoded), 0);
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    for (size_t cut = 0; cut < size; cut++) {
+        assert_int_equal(entry_decode(slice_of(bytes, cut), &entry, &decoded), KV_ERR_INCOMPLETE);
+    }
+}
+
+static void an_impossible_entry_is_refused_before_its_bytes_are_there(void **state)
+{
+    (void)state;
+    struct entry entry;
+    size_t decoded;
+    uint8_t bytes[ENTRY_HEADER_SIZE];
+    make_entry(1, 1, "", bytes);
+    put_u32(bytes + ENTRY_SIZE_OFFSET, COMMAND_SIZE_MAX + 1);
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
+                     KV_ERR_MALFORMED);
+    put_u32(bytes + ENTRY_SIZE_OFFSET, COMMAND_SIZE_MAX);
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
+                     KV_ERR_INCOMPLETE);
+    make_entry(1, 1, "", bytes);
+    bytes[36] = 2;
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
+                     KV_ERR_MALFORMED);
+    make_entry(1, 1, "", bytes);
+    bytes[39] = 1;
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
+                     KV_ERR_MALFORMED);
+}
+
+static void random_bytes_are_no_entry(void **state)
+{
+    (void)state;
+    struct prng prng;
+    print_message("# seed 1\n");
+    prng_init(&prng, 1);
+    for (int i = 0; i < 20000; i++) {
+        uint8_t bytes[64];
+        for (size_t at = 0; at < sizeof bytes; at++) {
+            bytes[at] = prng_chance(&prng, 1, 2) ? 0 : (uint8_t)prng_next(&prng);
+        }
+        struct entry entry;
+        size_t decoded;
+        size_t size = prng_between(&prng, 0, sizeof bytes);
+        assert_int_not_equal(entry_decode(slice_of(bytes, size), &entry, &decoded), 0);
+    }
+}
+
+static const struct batch_place place = {.salt = 99, .offset = 1024};
+
+static struct batch make_batch(uint8_t *entries)
+{
+    size_t first = make_entry(10, 1, "one", entries);
+    size_t second = make_entry(11, 1, "two", entries + first);
+    struct batch batch = {
+        .size = (uint32_t)(first + second),
+        .count = 2,
+        .sequence = 4,
+        .first_index = 10,
+        .segment = 1,
+        .vote_sequence = 3,
+    };
+    batch.binding = batch_bind(batch.binding, get_u64(entries));
+    batch.binding = batch_bind(batch.binding, get_u64(entries + first));
+    return batch;
+}
+
+static void a_batch_is_one_only_at_its_own_place(void **state)
+{
+    (void)state;
+    uint8_t entries[256];
+    uint8_t header[BATCH_HEADER_SIZE];
+    struct batch batch = make_batch(entries);
+    batch_encode(&batch, place, header);
+    struct batch found;
+    assert_int_equal(batch_decode(header, place, &found), 0);
+    assert_int_equal(found.sequence, 4);
+    assert_int_equal(found.first_index, 10);
+    assert_int_equal(found.vote_sequence, 3);
+    struct batch_place other_file = {.salt = 98, .offset = 1024};
+    struct batch_place other_offset = {.salt = 99, .offset = 1536};
+    assert_int_equal(batch_decode(header, other_file, &found), KV_ERR_CHECKSUM);
+    assert_int_equal(batch_decode(header, other_offset, &found), KV_ERR_CHECKSUM);
+    for (size_t bit = 0; bit < sizeof header * 8; bit++) {
+        header[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(batch_decode(header, place, &found), KV_ERR_CHECKSUM);
+        header[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void entries_of_another_write_are_not_the_batchs(void **state)
+{
+    (void)state;
+    uint8_t entries[256];
+    struct batch batch = make_batch(entries);
+    assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), 0);
+    /* Right by itself, at the right index and of the right size, but from another write. */
+    size_t first = entry_encoded_size(3);
+    make_entry(11, 1, "TWO", entries + first);
+    assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), KV_ERR_CHECKSUM);
+    make_batch(entries);
+    make_entry(12, 1, "two", entries + first);
+    assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), KV_ERR_CHECKSUM);
+}
+
+static void a_segments_header_tells_its_file(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    struct identity other = {.cluster_id = 1, .node_id = 3};
+    struct segment segment = {.number = 6, .size = 8192, .salt = 7, .recycled = true};
+    uint8_t bytes[SECTOR_SIZE];
+    segment_encode(&segment, &identity, bytes);
+    struct segment found;
+    assert_int_equal(segment_decode(bytes, &identity, &found), 0);
+    assert_int_equal(found.number, 6);
+    assert_int_equal(found.size, 8192);
+    assert_int_equal(found.salt, 7);
+    assert_true(found.recycled);
+    assert_int_equal(segment_decode(bytes, &other, &found), KV_ERR_MISMATCH);
+    bytes[20] ^= 1;
+    assert_int_equal(segment_decode(bytes, &identity, &found), KV_ERR_DAMAGED);
+}
+
+static void segment_names_are_read_strictly(void **state)
+{
+    (void)state;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(0x1f, name);
+    assert_string_equal(name, "log-000000000000001f");
+    assert_int_equal(segment_number(name), 0x1f);
+    assert_int_equal(segment_number("log-000000000000001F"), 0);
+    assert_int_equal(segment_number("log-00000000000001f"), 0);
+    assert_int_equal(segment_number("log-000000000000001f.tmp"), 0);
+    assert_int_equal(segment_number("LOCK"), 0);
+}
+
+static void the_newest_whole_vote_slot_counts(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    uint8_t bytes[VOTE_FILE_SIZE] = {0};
+    struct vote old = {.sequence = 8, .term = 3, .voted_for = 1, .first_segment = 1};
+    struct vote new = {.sequence = 9, .term = 4, .voted_for = 2, .first_segment = 1};
+    vote_encode(&new, &identity, bytes);
+    vote_encode(&old, &identity, bytes + VOTE_SLOT_SPACING);
+    struct vote found;
+    unsigned slot;
+    bool echoed;
+    struct slice file = slice_of(bytes, sizeof bytes);
+    assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), 0);
+    assert_int_equal(found.term, 4);
+    assert_int_equal(slot, 0);
+    assert_false(echoed);
+    bytes[25] ^= 1;
+    assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), 0);
+    assert_int_equal(found.term, 3);
+    assert_int_equal(slot, 1);
+    bytes[VOTE_SLOT_SPACING] ^= 1;
+    assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), KV_ERR_DAMAGED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_entry_comes_back_as_it_was),
+        cmocka_unit_test(every_flipped_bit_of_an_entry_is_noticed),
+        cmocka_unit_test(an_impossible_entry_is_refused_before_its_bytes_are_there),
+        cmocka_unit_test(random_bytes_are_no_entry),
+        cmocka_unit_test(a_batch_is_one_only_at_its_own_place),
+        cmocka_unit_test(entries_of_another_write_are_not_the_batchs),
+        cmocka_unit_test(a_segments_header_tells_its_file),
+        cmocka_unit_test(segment_names_are_read_strictly),
+        cmocka_unit_test(the_newest_whole_vote_slot_counts),
+    };
+    return cmocka_run_group_tests_name("storage_formats", tests, NULL, NULL);
+}
