@@ -300,7 +300,7 @@ static void fail_version(struct opening *opening)
 }
 
 /* Takes the batch and steps over it; false when that ended the opening. */
-static bool accept(struct opening *opening, const struct batch *batch, const uint8_t *at)
+static bool accept_batch(struct opening *opening, const struct batch *batch, const uint8_t *at)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(opening->number, name);
@@ -379,7 +379,7 @@ static void walk(struct opening *opening)
             note_torn(opening, &batch);
             break;
         }
-        if (!accept(opening, &batch, at)) {
+        if (!accept_batch(opening, &batch, at)) {
             return;
         }
     }

@@ -8,11 +8,12 @@
  *
  * All that is flushed while a round is under way becomes the one next round.
  */
-#include "storage/store.h"
+#include "storage/storage.h"
 
 #include "base/memory.h"
 #include "storage/opening.h"
 #include "storage/read.h"
+#include "storage/store.h"
 
 #include <errno.h>
 #include <stdio.h>

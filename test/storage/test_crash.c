@@ -352,8 +352,8 @@ static void random_step(struct walker *walker)
         /* Only what is stored may be forgotten. */
         struct storage_stats stats;
         storage_stats(scene->storage, &stats);
-        if (stats.durable_index > walker->first) {
-            walker->first = prng_between(prng, walker->first, stats.durable_index);
+        if (stats.durable_index >= walker->first) {
+            walker->first = prng_between(prng, walker->first, stats.durable_index + 1);
             storage_trim(scene->storage, walker->first);
         }
     } else {

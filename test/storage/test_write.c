@@ -371,6 +371,28 @@ static void a_segment_that_is_being_read_is_not_used_again(void **state)
     buf_done(&read.entries);
 }
 
+static void trimmed_files_that_are_left_go_at_the_next_start(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    for (int i = 0; i < 100; i++) {
+        scene_append(scene, 1, 1000);
+        scene_flush(scene);
+        scene_settle(scene);
+    }
+    storage_trim(scene->storage, 95);
+    run_some(scene);
+    scene_close(scene);
+    /* One is kept while the server runs, to be the next segment. */
+    const char *kept = "data/log-0000000000000009";
+    assert_null(disk_bytes(bench->disk, "data/log-0000000000000008"));
+    assert_non_null(disk_bytes(bench->disk, kept));
+    assert_int_equal(scene_open(scene), 0);
+    assert_null(disk_bytes(bench->disk, kept));
+    assert_non_null(disk_bytes(bench->disk, "data/log-000000000000000a"));
+    assert_int_equal(storage_last_index(scene->storage), 100);
+}
+
 /* Two batches: one stored, one in flight when the power fails; any set of its sectors is there. */
 static void any_part_of_a_torn_batch_is_cut_whole(void **state)
 {
@@ -441,6 +463,7 @@ int main(void)
         CASE(a_damaged_entry_is_named_when_it_is_read),
         CASE(bytes_in_flight_stay_in_place_when_their_entries_are_truncated),
         CASE(a_segment_that_is_being_read_is_not_used_again),
+        CASE(trimmed_files_that_are_left_go_at_the_next_start),
         CASE(any_part_of_a_torn_batch_is_cut_whole),
     };
     return cmocka_run_group_tests_name("storage_write", tests, NULL, NULL);
