@@ -1,4 +1,7 @@
-/* Storage on real files, through the portable io: the behaviour that its users rely on. */
+/*
+ * Storage on real files: the behaviour that its users rely on. Through the portable io, or through
+ * io_uring when STORAGE_IO is "uring".
+ */
 #include "scene.h"
 
 #include "base/memory.h"
@@ -19,6 +22,12 @@ struct place {
     char path[300];
 };
 
+static enum io_backend wanted_backend(void)
+{
+    const char *wanted = getenv("STORAGE_IO");
+    return wanted != NULL && strcmp(wanted, "uring") == 0 ? IO_BACKEND_URING : IO_BACKEND_PORTABLE;
+}
+
 static int set_up(void **state)
 {
     struct place *place = memory_new(1, sizeof *place);
@@ -31,7 +40,7 @@ static int set_up(void **state)
     (void)snprintf(place->path, sizeof place->path, "%s/some/where", place->root);
     char reason[256];
     *state = place;
-    return io_new(IO_BACKEND_PORTABLE, reason, sizeof reason, &place->io);
+    return io_new(wanted_backend(), reason, sizeof reason, &place->io);
 }
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
@@ -339,5 +348,12 @@ int main(void)
         CASE(a_write_the_system_refuses_stops_storage_with_its_reason),
         CASE(a_path_that_is_no_directory_is_refused_with_its_name),
     };
+    struct io *io;
+    char reason[256];
+    if (io_new(wanted_backend(), reason, sizeof reason, &io) != 0) {
+        (void)printf("1..0 # SKIP %s\n", reason);
+        return wanted_backend() == IO_BACKEND_URING ? 0 : 1;
+    }
+    io_free(io);
     return cmocka_run_group_tests_name("storage", tests, NULL, NULL);
 }
