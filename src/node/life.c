@@ -47,6 +47,7 @@ static int start_raft(struct kvapp_node *node)
 {
     struct storage_restored restored;
     storage_restored(node->storage, &restored);
+    CHECK(restored.first_index == 1); /* Nothing trims the log yet. */
     const struct kvapp_timing *timing = &node->config.timing;
     uint64_t stall_ms = 5 * (uint64_t)timing->election_max_ms;
     struct raft_config config = {
