@@ -266,6 +266,71 @@ static void a_failing_operation_stops_storage_and_loses_nothing_that_was_stored(
     assert_true(number > 80);
 }
 
+/*
+ * A directory with two sessions behind it, whose last one crashed in mid-write, is opened, used and
+ * closed, and one operation of all that fails. Returns whether it was reached.
+ */
+static bool fail_second_life(struct disk *disk, const struct moment *before, uint64_t number,
+                             struct prng *prng)
+{
+    struct life life = {.model = memory_new(1, sizeof *life.model)};
+    model_begin(life.model, before);
+    disk_control(disk)->fail_at = number;
+    disk_control(disk)->fail_with = -EIO;
+    life_begin(&life, disk);
+    bool opened = run_until_opened(&life);
+    if (opened) {
+        (void)script(&life);
+    } else {
+        assert_int_equal(life.scene.opened_err, KV_ERR_IO);
+        assert_non_null(strstr(life.scene.sentence, io_error_sentence(-EIO)));
+    }
+    disk_control(disk)->hold_writes = false;
+    uint64_t stored = life.scene.stored;
+    scene_close(&life.scene);
+    assert_true(life.scene.stored >= stored);
+    struct disk *found = disk_crash(disk, DISK_LOSE_SOME, prng);
+    struct moment now;
+    check_found(&life, found, &now);
+    bool reached = disk_control(disk)->started >= number;
+    io_free(life.io);
+    disk_free(disk);
+    free(life.model);
+    return reached;
+}
+
+static void a_failure_in_recovery_or_closing_loses_nothing_that_was_stored(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, 22);
+    struct life life = {.model = memory_new(1, sizeof *life.model)};
+    struct moment now = {0};
+    model_begin(life.model, &now);
+    life_begin(&life, disk_new());
+    assert_true(run_until_opened(&life) && script(&life) && script(&life));
+    disk_control(life.disk)->hold_writes = true;
+    for (int i = 0; i < 3; i++) {
+        model_append(life.model, &life.scene, 700);
+    }
+    model_flush(life.model, &life.scene);
+    for (int turn = 0; turn < 20; turn++) {
+        scene_run_once(&life.scene);
+    }
+    uint64_t number = 1;
+    bool reached = true;
+    while (reached) {
+        struct disk *torn = disk_crash(life.disk, DISK_LOSE_SPOIL, &prng);
+        /* What a start makes of it is what the second life begins with. */
+        struct life first = {.model = life.model, .scene.stored = life.scene.stored};
+        check_found(&first, disk_copy(torn), &now);
+        reached = fail_second_life(torn, &now, number++, &prng);
+    }
+    assert_true(number > 40);
+    life_end(&life);
+    free(life.model);
+}
+
 /* ---- random lives ---- */
 
 static uint64_t random_size(struct prng *prng)
@@ -456,6 +521,7 @@ int main(void)
         cmocka_unit_test(a_crash_after_any_operation_loses_nothing_that_was_stored),
         cmocka_unit_test(a_term_learnt_from_the_log_stays_when_its_entries_go),
         cmocka_unit_test(a_failing_operation_stops_storage_and_loses_nothing_that_was_stored),
+        cmocka_unit_test(a_failure_in_recovery_or_closing_loses_nothing_that_was_stored),
         cmocka_unit_test(random_lives_keep_every_promise),
     };
     return cmocka_run_group_tests_name("storage_crash", tests, NULL, NULL);
