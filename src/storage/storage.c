@@ -154,16 +154,9 @@ static bool round_advance(struct storage *storage)
     if (storage->writer.busy) {
         return false;
     }
-    if (round->seal) {
-        if (!round->seal_written) {
-            round->seal_written = true;
-            writer_seal(&storage->writer);
-            return false;
-        }
-        if (round->vote_generation == 0) {
-            round->vote_generation = vote_store(&storage->vote);
-        }
-    } else if (log_is_dirty(storage, round->last)) {
+    if (round->seal && round->vote_generation == 0) {
+        round->vote_generation = vote_store(&storage->vote);
+    } else if (!round->seal && log_is_dirty(storage, round->last)) {
         writer_write(&storage->writer, round->last);
         return false;
     }
@@ -196,7 +189,6 @@ void storage_seal(struct storage *storage)
     storage->round = (struct round){
         .active = true,
         .seal = true,
-        .seal_written = true,
         .ticket = storage->ticket,
         .last = storage->flushed_last,
     };

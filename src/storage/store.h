@@ -45,7 +45,6 @@ enum storage_state {
 struct round {
     bool active;
     bool seal;
-    bool seal_written;
     uint64_t ticket;
     uint64_t last;            /* the newest index of the round, lowered by truncation */
     uint64_t vote_generation; /* what the vote file must have reached */

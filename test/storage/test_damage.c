@@ -8,6 +8,7 @@
 #include "scene.h"
 #include "storage/vote.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "kvapp/err.h"
 
@@ -479,6 +480,116 @@ static void a_log_without_its_identity_votes_or_segments_is_refused(void **state
     subject_free(subject);
 }
 
+/* ---- what is whole, but cannot be ---- */
+
+static const char first_segment[] = "data/log-0000000000000001";
+
+/* Another version, under a right checksum. */
+static void change_version(uint8_t *at, size_t size, uint64_t seed)
+{
+    put_u32(at + 12, 2);
+    put_u64(at, hash_bytes_seeded(at + 8, size - 8, seed));
+}
+
+static void a_later_format_is_refused_as_such(void **state)
+{
+    (void)state;
+    struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
+    struct storage_restored restored;
+    struct identity identity = {.cluster_id = 0xc1, .node_id = 7};
+    struct disk *disk = disk_copy(subject->disk);
+    change_version(disk_bytes(disk, "data/IDENTITY")->data, IDENTITY_SIZE, 0);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_VERSION);
+
+    disk = disk_copy(subject->disk);
+    change_version(disk_bytes(disk, "data/VOTE")->data, VOTE_RECORD_SIZE, 0);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_VERSION);
+
+    disk = disk_copy(subject->disk);
+    uint8_t *bytes = disk_bytes(disk, first_segment)->data;
+    struct segment segment;
+    assert_int_equal(segment_decode(bytes, &identity, &segment), 0);
+    change_version(bytes + SECTOR_SIZE, BATCH_HEADER_SIZE, segment.salt + SECTOR_SIZE);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_VERSION);
+
+    disk = disk_copy(subject->disk);
+    change_version(disk_bytes(disk, first_segment)->data, SEGMENT_HEADER_SIZE, 0);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_VERSION);
+    subject_free(subject);
+}
+
+static void files_of_another_server_are_refused(void **state)
+{
+    (void)state;
+    struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
+    struct storage_restored restored;
+    struct identity own = {.cluster_id = 0xc1, .node_id = 7};
+    struct identity other = {.cluster_id = 0xc1, .node_id = 8};
+
+    struct disk *disk = disk_copy(subject->disk);
+    uint8_t *bytes = disk_bytes(disk, first_segment)->data;
+    struct segment segment;
+    assert_int_equal(segment_decode(bytes, &own, &segment), 0);
+    segment_encode(&segment, &other, bytes);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
+
+    disk = disk_copy(subject->disk);
+    bytes = disk_bytes(disk, "data/VOTE")->data;
+    struct vote vote = {.sequence = 1, .first_segment = 1};
+    vote_encode(&vote, &other, bytes);
+    vote_encode(&vote, &other, bytes + VOTE_SLOT_SPACING);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
+    subject_free(subject);
+}
+
+/* A batch of one entry behind the last, whole by all its checksums. */
+static void add_batch(struct disk *disk, const struct batches *batches, uint64_t index,
+                      uint64_t term)
+{
+    const struct placed_batch *last = &batches->at[batches->count - 1];
+    struct identity identity = {.cluster_id = 0xc1, .node_id = 7};
+    uint8_t *bytes = disk_bytes(disk, last->path)->data;
+    struct segment segment;
+    assert_int_equal(segment_decode(bytes, &identity, &segment), 0);
+    struct batch_place place = {
+        .salt = segment.salt,
+        .offset = last->offset + batch_disk_size(&last->batch),
+    };
+    uint8_t *at = bytes + place.offset;
+    struct entry entry = {.index = index, .term = term, .kind = ENTRY_NOOP};
+    entry_encode(&entry, at + BATCH_HEADER_SIZE);
+    struct batch batch = {
+        .size = ENTRY_HEADER_SIZE,
+        .count = 1,
+        .sequence = last->batch.sequence + 1,
+        .first_index = index,
+        .segment = segment.number,
+        .binding = batch_bind(0, get_u64(at + BATCH_HEADER_SIZE)),
+    };
+    batch_encode(&batch, place, at);
+}
+
+static void a_whole_batch_that_does_not_follow_is_damage(void **state)
+{
+    (void)state;
+    struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
+    const struct batches *batches = &subject->batches;
+    uint64_t last = batches->at[batches->count - 1].last;
+    struct storage_restored restored;
+    struct disk *disk = disk_copy(subject->disk);
+    add_batch(disk, batches, last + 1, 9);
+    assert_int_equal(open_copy(disk, &restored), 0);
+    assert_int_equal(restored.last_index, last + 1);
+    /* An index left out, and a term that falls. */
+    disk = disk_copy(subject->disk);
+    add_batch(disk, batches, last + 2, 9);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
+    disk = disk_copy(subject->disk);
+    add_batch(disk, batches, last + 1, 1);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
+    subject_free(subject);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +602,9 @@ int main(void)
         cmocka_unit_test(a_stored_vote_survives_damage_to_its_slot_without_a_clean_end),
         cmocka_unit_test(an_older_vote_file_is_damage),
         cmocka_unit_test(a_damaged_identity_is_refused),
+        cmocka_unit_test(a_later_format_is_refused_as_such),
+        cmocka_unit_test(files_of_another_server_are_refused),
+        cmocka_unit_test(a_whole_batch_that_does_not_follow_is_damage),
         cmocka_unit_test(a_log_without_its_identity_votes_or_segments_is_refused),
     };
     return cmocka_run_group_tests_name("storage_damage", tests, NULL, NULL);

@@ -371,6 +371,58 @@ static void a_segment_that_is_being_read_is_not_used_again(void **state)
     buf_done(&read.entries);
 }
 
+static void entries_received_from_a_leader_are_stored_byte_for_byte(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    uint8_t bytes[2][64];
+    for (uint64_t i = 0; i < 2; i++) {
+        struct entry entry = {
+            .index = i + 1,
+            .term = 3,
+            .kind = ENTRY_COMMAND,
+            .payload = slice_of_string("sent"),
+        };
+        entry_encode(&entry, bytes[i]);
+        storage_append_encoded(scene->storage, slice_of(bytes[i], entry_encoded_size(4)));
+    }
+    scene_flush(scene);
+    scene_close(scene);
+    assert_int_equal(scene_open(scene), 0);
+    struct slice encoded;
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_int_equal(storage_get(scene->storage, i + 1, &encoded), 0);
+        assert_true(slice_equal(encoded, slice_of(bytes[i], entry_encoded_size(4))));
+    }
+}
+
+static void segments_of_another_size_are_not_used_again(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    scene_close(scene);
+    scene->options.segment_size = 8 * 1024;
+    assert_int_equal(scene_open(scene), 0);
+    for (int i = 0; i < 100; i++) {
+        scene_append(scene, 1, 1000);
+        scene_flush(scene);
+        scene_settle(scene);
+        storage_trim(scene->storage, storage_last_index(scene->storage));
+        run_some(scene);
+    }
+    char path[64];
+    int old = 0;
+    for (unsigned number = 1; number < 64; number++) {
+        (void)snprintf(path, sizeof path, "data/log-%016x", number);
+        const struct buf *bytes = disk_bytes(bench->disk, path);
+        old += bytes != NULL && bytes->size != 8 * 1024;
+    }
+    assert_int_equal(old, 0);
+    scene_close(scene);
+    assert_int_equal(scene_open(scene), 0);
+    assert_int_equal(storage_last_index(scene->storage), 100);
+}
+
 static void trimmed_files_that_are_left_go_at_the_next_start(void **state)
 {
     struct bench *bench = *state;
@@ -463,6 +515,8 @@ int main(void)
         CASE(a_damaged_entry_is_named_when_it_is_read),
         CASE(bytes_in_flight_stay_in_place_when_their_entries_are_truncated),
         CASE(a_segment_that_is_being_read_is_not_used_again),
+        CASE(entries_received_from_a_leader_are_stored_byte_for_byte),
+        CASE(segments_of_another_size_are_not_used_again),
         CASE(trimmed_files_that_are_left_go_at_the_next_start),
         CASE(any_part_of_a_torn_batch_is_cut_whole),
     };
