@@ -120,6 +120,7 @@ static bool add_to_runs(struct storage *storage, uint64_t term)
         storage->runs =
             memory_grow(storage->runs, storage->run_capacity * sizeof(storage->runs[0]));
     }
+    CHECK(storage->runs != NULL);
     storage->runs[storage->run_count++] = (struct storage_run){.term = term, .count = 1};
     return true;
 }
