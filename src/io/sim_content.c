@@ -426,17 +426,19 @@ void sim_content_flip(struct sim_content *content, uint64_t offset, unsigned bit
     slot->cached[at] = slot->rest[at];
 }
 
-static bool solid(const struct sim_content *content, size_t index)
+/* Whether a sector at rest is not all zeros; sectors are numbered through the file. */
+static bool solid(const struct sim_content *content, size_t sector)
 {
-    const uint8_t *rest = content->slots[index].rest;
-    return rest != NULL && (uint64_t)index * SIM_PAGE_SIZE < content->size_at_rest &&
-           memcmp(rest, zeros, SIM_PAGE_SIZE) != 0;
+    const uint8_t *rest = content->slots[sector / SECTORS].rest;
+    bool inside = (uint64_t)sector * SIM_SECTOR_SIZE < content->size_at_rest;
+    size_t at = sector % SECTORS * SIM_SECTOR_SIZE;
+    return inside && rest != NULL && memcmp(rest + at, zeros, SIM_SECTOR_SIZE) != 0;
 }
 
 size_t sim_content_solid_count(const struct sim_content *content)
 {
     size_t count = 0;
-    for (size_t i = 0; i < content->slot_count; i++) {
+    for (size_t i = 0; i < content->slot_count * SECTORS; i++) {
         count += solid(content, i);
     }
     return count;
@@ -444,10 +446,10 @@ size_t sim_content_solid_count(const struct sim_content *content)
 
 uint64_t sim_content_solid_offset(const struct sim_content *content, size_t nth)
 {
-    size_t index = 0;
-    for (size_t left = nth; !solid(content, index) || left > 0; index++) {
-        left -= solid(content, index);
-        CHECK(index + 1 < content->slot_count);
+    size_t sector = 0;
+    for (size_t left = nth; !solid(content, sector) || left > 0; sector++) {
+        left -= solid(content, sector);
+        CHECK(sector + 1 < content->slot_count * SECTORS);
     }
-    return (uint64_t)index * SIM_PAGE_SIZE;
+    return (uint64_t)sector * SIM_SECTOR_SIZE;
 }

@@ -62,7 +62,7 @@ void sim_content_copy_at_rest(const struct sim_content *content, struct sim_cont
 /* Flips one bit at rest, and in the page cache when that sector has nothing unsynced. */
 void sim_content_flip(struct sim_content *content, uint64_t offset, unsigned bit);
 
-/* The number of pages at rest that are not all zeros, and the offset of the nth. */
+/* The number of sectors at rest that are not all zeros, and the offset of the nth. */
 size_t sim_content_solid_count(const struct sim_content *content);
 uint64_t sim_content_solid_offset(const struct sim_content *content, size_t nth);
 

@@ -68,7 +68,7 @@ static void flip(struct sim_host *host, const char *path, struct sim_inode *inod
 }
 
 struct search {
-    const char *path; /* NULL: any, the nth solid page of all */
+    const char *path; /* NULL: any, the nth solid sector of all */
     size_t nth;
     size_t solid;
     struct sim_inode *inode;

@@ -184,7 +184,9 @@ static bool piece_send(struct sim_pipe *pipe, const uint8_t *bytes, size_t size)
     bool cut = sim_chance(chance, link->cut_ppm);
     size = cut ? (size_t)prng_between(chance, 0, size - 1) : size;
     uint64_t at_us = arrival_draw(pipe);
-    bytes_append(pipe, bytes, size);
+    if (size > 0) {
+        bytes_append(pipe, bytes, size);
+    }
     if (size > 0 && sim_chance(chance, link->corrupt_ppm)) {
         size_t place = pipe->size - 1 - (size_t)prng_between(chance, 0, size - 1);
         pipe->bytes[place] ^= (uint8_t)(1u << prng_between(chance, 0, 7));
@@ -263,7 +265,6 @@ static void on_give_up(struct sim_event *event)
     list_remove(&pipe->parked);
     pipe->arrival.run = on_arrival;
     pipe->ended = true;
-    pipe->reset = true;
     drop_all(pipe);
     sim_fault(connection->world, sender_of(pipe), SIM_FAULT_BREAK);
     SIM_TELL(connection->world, sender_of(pipe), "gives a connection to %s up",
