@@ -50,7 +50,8 @@ struct sim_event {
     bool foreign; /* the driver's */
 };
 
-/* Calls event->run from inside sim_world_step at `at_us`, or now when that is past. Again: moves. */
+/* Calls event->run from inside sim_world_step at `at_us`, or now when that is past. Again: moves.
+ */
 void sim_world_schedule(struct sim_world *world, struct sim_event *event, uint64_t at_us);
 void sim_world_cancel(struct sim_world *world, struct sim_event *event);
 
@@ -138,8 +139,8 @@ const char *sim_host_address(const struct sim_host *host);
 struct io *sim_host_io(const struct sim_host *host);
 
 /*
- * Switches the machine on, when it is off, and starts a process, whose io is *ret_io. No process may
- * be running. The process ends well by io_free, with everything closed, or by sim_host_crash.
+ * Switches the machine on, when it is off, and starts a process, whose io is *ret_io. No process
+ * may be running. The process ends well by io_free, with everything closed, or by sim_host_crash.
  */
 void sim_host_boot(struct sim_host *host, struct io **ret_io);
 
@@ -175,14 +176,16 @@ void sim_host_signal(struct sim_host *host, int number);
  */
 void sim_host_drive_itself(struct sim_host *host);
 
-/* The virtual time that one turn takes; what comes meanwhile waits for the next. Default 2 to 20. */
+/* The virtual time that one turn takes; what comes meanwhile waits for the next. Default 2 to 20.
+ */
 void sim_host_turn_time(struct sim_host *host, uint32_t min_us, uint32_t max_us);
 /* The chance that an accept fails with -EMFILE (and is tried again later). */
 void sim_host_accept_errors(struct sim_host *host, uint32_t ppm);
 
 /* ---- clocks ---- */
 
-/* Both clocks of the host go faster by `ppm` from now on, at least -1,000,000 (they stand still). */
+/* Both clocks of the host go faster by `ppm` from now on, at least -1,000,000 (they stand still).
+ */
 void sim_clock_rate(struct sim_host *host, int32_t ppm);
 /* Moves the wall clock. */
 void sim_clock_jump(struct sim_host *host, int64_t ms);
@@ -229,13 +232,13 @@ struct sim_disk_faults {
     struct sim_latency device; /* sync and durable write */
     uint32_t spike_ppm;        /* chance that an operation takes longer, ... */
     uint32_t spike_max_us;     /* ... by up to this */
-    uint32_t stall_ppm;        /* chance that the whole disk stands still from an operation on, ... */
-    uint32_t stall_max_us;     /* ... for up to this long */
-    uint32_t read_error_ppm;   /* -EIO */
-    uint32_t write_error_ppm;  /* -EIO, a prefix is written */
-    uint32_t sync_error_ppm;   /* -EIO; what was unsynced is then clean, but may not be on the disk */
-    uint32_t lost_write_ppm;   /* chance that a sync leaves out a page and says nothing */
-    uint32_t misdirect_ppm;    /* chance that a sync writes a page to another place in the file */
+    uint32_t stall_ppm;      /* chance that the whole disk stands still from an operation on, ... */
+    uint32_t stall_max_us;   /* ... for up to this long */
+    uint32_t read_error_ppm; /* -EIO */
+    uint32_t write_error_ppm; /* -EIO, a prefix is written */
+    uint32_t sync_error_ppm; /* -EIO; what was unsynced is then clean, but may not be on the disk */
+    uint32_t lost_write_ppm; /* chance that a sync leaves out a page and says nothing */
+    uint32_t misdirect_ppm;  /* chance that a sync writes a page to another place in the file */
     /* At a power loss: the chances of each unsynced sector; the rest is lost. */
     uint32_t keep_ppm;
     uint32_t torn_ppm;    /* the bytes that changed are a mixture of old, new and garbage */

@@ -5,8 +5,8 @@
  *     process ── write ──► cached page, dirty sectors ── sync ──► page at rest
  *                                                     ── power loss ──► each sector drawn for
  *
- * Invariants: a slot that is not listed has equal pages and no dirty sector; a dirty sector's slot is
- * listed; bytes beyond the size are zeros in both.
+ * Invariants: a slot that is not listed has equal pages and no dirty sector; a dirty sector's slot
+ * is listed; bytes beyond the size are zeros in both.
  */
 #include "io/sim_content.h"
 
@@ -67,7 +67,8 @@ static void slot_list(struct sim_content *content, size_t index)
     }
     slot->listed = true;
     if (content->listed_count == content->listed_capacity) {
-        content->listed_capacity = content->listed_capacity == 0 ? 16 : content->listed_capacity * 2;
+        content->listed_capacity =
+            content->listed_capacity == 0 ? 16 : content->listed_capacity * 2;
         content->listed =
             memory_grow(content->listed, content->listed_capacity * sizeof *content->listed);
     }

@@ -42,9 +42,9 @@ uint64_t sim_content_pages(const struct sim_content *content);
 enum sim_sync_fault { SIM_SYNC_GOOD, SIM_SYNC_LOSES, SIM_SYNC_MISDIRECTS };
 
 /*
- * Brings the unsynced sectors of [offset, offset + size) and the file's size to rest; all of it with
- * UINT64_MAX. With a fault, one page of them is left out, or lands elsewhere; returns whether there
- * was a page for that.
+ * Brings the unsynced sectors of [offset, offset + size) and the file's size to rest; all of it
+ * with UINT64_MAX. With a fault, one page of them is left out, or lands elsewhere; returns whether
+ * there was a page for that.
  */
 bool sim_content_sync(struct sim_content *content, uint64_t offset, uint64_t size,
                       enum sim_sync_fault fault, struct prng *prng);

@@ -432,8 +432,8 @@ void sim_disk_visit(struct sim_disk *disk, sim_visit_fn visit, void *context)
             continue;
         }
         const struct sim_name *name = &names->at[step->next++];
-        int size = snprintf(path + step->path_size, sizeof path - step->path_size, "/%s",
-                            name->text);
+        int size =
+            snprintf(path + step->path_size, sizeof path - step->path_size, "/%s", name->text);
         if (!name->inode->directory) {
             if (visit(context, path, name->inode)) {
                 return;

@@ -7,9 +7,9 @@
  *                    ▼  │ healed
  *                  held up by a stall
  *
- * A write happens at its completion; when the process dies before that, a prefix of it may be in the
- * page cache. A sync of a file covers what was written before it started; what completed meanwhile
- * it covers in half of the cases.
+ * A write happens at its completion; when the process dies before that, a prefix of it may be in
+ * the page cache. A sync of a file covers what was written before it started; what completed
+ * meanwhile it covers in half of the cases.
  */
 #include "io/sim_world.h"
 
@@ -233,7 +233,7 @@ static int64_t perform(struct sim_file_work *work)
 
 static const char *kind_words(const struct sim_file_work *work)
 {
-    static const char *const words[] = {"opens",  "reads",   "writes",         "syncs", "sizes",
+    static const char *const words[] = {"opens",   "reads",   "writes",          "syncs", "sizes",
                                         "renames", "unlinks", "makes directory", "lists"};
     return words[work->request.kind];
 }
@@ -290,8 +290,8 @@ static void on_work(struct sim_event *event)
     uint64_t kind = (uint64_t)work->request.kind;
     sim_note(world, host, SIM_RECORD_FILE, kind, work_hash(work) ^ (uint64_t)result);
     SIM_TELL(world, host, "%s %s at %llu: %lld", kind_words(work),
-             work->path == NULL ? "a file" : work->path,
-             (unsigned long long)work->request.offset, (long long)result);
+             work->path == NULL ? "a file" : work->path, (unsigned long long)work->request.offset,
+             (long long)result);
     work_finish(work, result);
 }
 

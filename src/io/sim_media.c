@@ -63,8 +63,7 @@ static void flip(struct sim_host *host, const char *path, struct sim_inode *inod
     sim_content_flip(&inode->content, offset, bit);
     host->disk.damage++;
     sim_fault(host->world, host, SIM_FAULT_BIT_ROT);
-    SIM_TELL(host->world, host, "bit %u of %s at %llu rots", bit, path,
-             (unsigned long long)offset);
+    SIM_TELL(host->world, host, "bit %u of %s at %llu rots", bit, path, (unsigned long long)offset);
 }
 
 struct search {

@@ -49,8 +49,7 @@ void sim_names_set(struct sim_names *names, const char *text, struct sim_inode *
         names->capacity = names->capacity == 0 ? 8 : names->capacity * 2;
         names->at = memory_grow(names->at, names->capacity * sizeof *names->at);
     }
-    memmove(names->at + place + 1, names->at + place,
-            (names->count - place) * sizeof *names->at);
+    memmove(names->at + place + 1, names->at + place, (names->count - place) * sizeof *names->at);
     names->at[place] = (struct sim_name){.text = memory_copy_string(text), .inode = inode};
     names->count++;
 }
@@ -64,8 +63,7 @@ void sim_names_remove(struct sim_names *names, const char *text, const struct si
     }
     struct sim_name gone = names->at[place];
     names->count--;
-    memmove(names->at + place, names->at + place + 1,
-            (names->count - place) * sizeof *names->at);
+    memmove(names->at + place, names->at + place + 1, (names->count - place) * sizeof *names->at);
     free(gone.text);
     sim_inode_unref(gone.inode);
 }

@@ -61,9 +61,8 @@ static struct io_address address_of(bool six, uint32_t ip, uint16_t port)
 {
     struct io_address address = {.size = 0};
     if (six) {
-        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
-                                   .sin6_port = htons(port),
-                                   .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        struct sockaddr_in6 in6 = {
+            .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
         memcpy(address.bytes, &in6, sizeof in6);
         address.size = sizeof in6;
     } else {

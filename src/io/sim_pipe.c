@@ -8,8 +8,8 @@
  *                     └──► broken for the sender
  *
  * All faults of a stream happen where a segment is made or arrives. Invariants: segments arrive in
- * order; `arrived` bytes and then those of the segments make up the buffer; it never holds more than
- * SIM_PIPE_SIZE bytes.
+ * order; `arrived` bytes and then those of the segments make up the buffer; it never holds more
+ * than SIM_PIPE_SIZE bytes.
  */
 #include "io/sim_world.h"
 
@@ -197,8 +197,7 @@ static bool piece_send(struct sim_pipe *pipe, const uint8_t *bytes, size_t size)
     }
     if (cut) {
         sim_fault(world, sender_of(pipe), SIM_FAULT_CUT);
-        SIM_TELL(world, sender_of(pipe), "the connection to %s is cut",
-                 receiver_of(pipe)->address);
+        SIM_TELL(world, sender_of(pipe), "the connection to %s is cut", receiver_of(pipe)->address);
         pipe->ended = true;
         pipe->reset = true;
         segment_push(pipe, SIM_SEGMENT_RESET, 0, at_us);

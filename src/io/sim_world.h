@@ -47,9 +47,8 @@ void sim_fault(struct sim_world *world, const struct sim_host *host, enum sim_fa
 /* One line of the story; nothing is formatted when nobody listens. */
 #define SIM_TELL(world, host, ...)                                                                 \
     (trace_wanted((world)->trace, TRACE_DEBUG) ? sim_tell((world), (host), __VA_ARGS__) : (void)0)
-__attribute__((format(printf, 3, 4))) void sim_tell(struct sim_world *world,
-                                                    const struct sim_host *host, const char *format,
-                                                    ...);
+__attribute__((format(printf, 3, 4))) void
+sim_tell(struct sim_world *world, const struct sim_host *host, const char *format, ...);
 
 /* Draws nothing when the chance is 0. */
 bool sim_chance(struct prng *prng, uint32_t ppm);
@@ -229,8 +228,7 @@ int sim_resolve(struct io *io, const char *host_port, struct io_address *ret_add
 int sim_listen(struct io *io, const struct io_address *address, struct io_accept *accept,
                struct io_listener **ret_listener);
 void sim_listener_close(struct io *io, struct io_listener *listener);
-void sim_connect_start(struct io *io, struct io_connect *connect,
-                       const struct io_address *address);
+void sim_connect_start(struct io *io, struct io_connect *connect, const struct io_address *address);
 void sim_connect_cancel(struct io *io, struct io_connect *connect);
 void sim_network_cut_off(struct sim_io *io, enum sim_crash crash);
 

@@ -523,7 +523,8 @@ static void peer_without_power_resets_or_leaves_a_half_open_connection(void **st
             assert_true(from->ended);
             assert_int_equal(from->end_result, -ECONNRESET);
         }
-        assert_int_equal(faults_of(cast, SIM_FAULT_HALF_OPEN), half_open > 0 && from->sent_result == 8);
+        assert_int_equal(faults_of(cast, SIM_FAULT_HALF_OPEN),
+                         half_open > 0 && from->sent_result == 8);
         cast_free(cast);
     }
     assert_true(resets > 8);
