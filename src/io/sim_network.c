@@ -357,15 +357,16 @@ static void listener_empty(struct sim_listener *listener)
         list_remove(&listener->ready.node);
         listener->pending = false;
     }
-    for (struct list *node = list_pop(&listener->waiting); node != NULL;
-         node = list_pop(&listener->waiting)) {
+    for (struct list *node = listener->waiting.next; node != &listener->waiting;) {
         struct sim_stream *stream = CONTAINER_OF(node, struct sim_stream, node);
         struct sim_connection *connection = stream->connection;
+        node = node->next;
         connection->ends[1] = NULL;
         sim_pipe_reset(&connection->pipes[1]);
         sim_connection_release(connection);
         free(stream);
     }
+    list_init(&listener->waiting);
     listener->waiting_count = 0;
 }
 

@@ -184,25 +184,25 @@ struct sim_connection {
 
 struct sim_stream {
     struct io_stream base;
+    int side;
     struct list node;
     struct sim_io *io;
     struct sim_connection *connection; /* NULL: cut off or closing */
-    int side;
-    int64_t broken; /* a negative errno, once known */
+    int64_t broken;                    /* a negative errno, once known */
     struct io_receive *receive;
-    bool told_end;
     struct io_ready receive_ready;
-    bool receive_pending;
     struct io_send *send;
     int64_t send_total;
     int64_t send_result;
-    bool send_pending;
     size_t send_part;   /* how far the send has got */
     size_t send_offset; /* in that part */
     struct io_ready send_ready;
-    bool closing;
     struct io_close *close;
     struct io_ready close_ready;
+    bool told_end;
+    bool receive_pending; /* receive_ready is queued */
+    bool send_pending;
+    bool closing;
 };
 
 static inline struct sim_route *sim_route_of(const struct sim_pipe *pipe)
