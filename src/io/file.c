@@ -39,6 +39,7 @@ struct io_file *file_new(int fd, unsigned flags)
     CHECK(fd >= 0);
     struct io_file *file = memory_new(1, sizeof *file);
     *file = (struct io_file){.fd = fd, .directory = (flags & IO_OPEN_DIRECTORY) != 0};
+    direct_init(&file->direct);
     return file;
 }
 
@@ -53,6 +54,7 @@ void file_close(struct io *io, struct io_file *file)
     (void)io;
     /* What had to be durable was synced; close can say nothing that would change that. */
     (void)close(file->fd);
+    direct_done(&file->direct);
     free(file);
 }
 

@@ -6,11 +6,13 @@
 #define IO_FILE_H
 
 #include "io/backend.h"
+#include "io/direct.h"
 
 /* An open file of either kernel backend. */
 struct io_file {
     int fd;
     bool directory;
+    struct direct direct; /* used by the io_uring backend */
 };
 
 /* The O_ flags for io_open_flags. */

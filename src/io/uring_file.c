@@ -3,6 +3,8 @@
  *
  *   READ, WRITE ──► a short count ──► the rest ──► ... ──► done
  *   WRITE, durable and of more parts than one request takes ──► all parts ──► fdatasync ──► done
+ *   WRITE, durable and of whole sectors ──► past the page cache (direct.h) ──► done
+ *                                              └─ refused ──► as above
  *
  * SIZE and LIST are plain system calls, made at once and completed through the ready queue: the
  * one needs no waiting, the other has no operation in io_uring and is for start-up.
@@ -29,6 +31,10 @@ struct uring_file {
     uint64_t transferred;
     bool durable_each; /* each write is durable by itself */
     bool syncing;      /* the fdatasync after the writes */
+    bool direct;       /* past the page cache: `work` is then one part, `plain` what was asked */
+    struct iovec direct_part;
+    struct iovec *plain_parts;
+    size_t plain_count;
     struct uring_request request;
     struct io_ready ready;
 };
@@ -36,6 +42,9 @@ struct uring_file {
 static void finish(struct uring_file *own, int64_t result)
 {
     struct io_file_op *op = own->op;
+    if (own->direct) {
+        direct_release(&own->task.request.file->direct);
+    }
     own->task.result = result;
     (void)file_task_finish(&own->task, op);
     own->next_idle = own->uring->idle_files;
@@ -50,10 +59,11 @@ static void prepare_write(struct uring_file *own, struct io_uring_sqe *sqe)
 {
     const struct io_file_request *work = &own->task.request;
     unsigned count = work->part_count < IOV_MAX ? (unsigned)work->part_count : IOV_MAX;
-    io_uring_prep_writev2(sqe, work->file->fd, work->parts, count, work->offset + own->transferred,
+    int fd = own->direct ? work->file->direct.fd : work->file->fd;
+    io_uring_prep_writev2(sqe, fd, work->parts, count, work->offset + own->transferred,
                           own->durable_each ? RWF_DSYNC : 0);
     /* It will wait for the disk: no use in trying without a worker first. */
-    if (own->durable_each) {
+    if (own->durable_each && !own->direct) {
         sqe->flags |= IOSQE_ASYNC;
     }
 }
@@ -97,9 +107,26 @@ static void prepare(struct uring_request *request, struct io_uring_sqe *sqe)
 
 /* ---- completing ---- */
 
+/* Goes on the plain way, with what is not written yet. */
+static void leave_direct(struct uring_file *own)
+{
+    struct io_file_request *work = &own->task.request;
+    own->direct = false;
+    direct_release(&work->file->direct);
+    work->parts = own->plain_parts;
+    work->part_count = own->plain_count;
+    parts_advance(&work->parts, &work->part_count, own->transferred);
+}
+
 static void written(struct uring_file *own, int result)
 {
     struct io_file_request *work = &own->task.request;
+    if (result == -EINVAL && own->direct) {
+        leave_direct(own);
+        direct_refuse(&work->file->direct);
+        uring_start(own->uring, &own->request);
+        return;
+    }
     if (result < 0 && own->durable_each && result == -EOPNOTSUPP) {
         own->durable_each = false;
     } else if (result < 0) {
@@ -204,6 +231,21 @@ static bool finished_at_once(struct uring_file *own)
     return false;
 }
 
+/* Takes the way past the page cache, if this write can. */
+static void enter_direct(struct uring_file *own)
+{
+    struct io_file_request *work = &own->task.request;
+    struct io_file *file = work->file;
+    if (!direct_take(&file->direct, file->fd, work, &own->direct_part)) {
+        return;
+    }
+    own->direct = true;
+    own->plain_parts = work->parts;
+    own->plain_count = work->part_count;
+    work->parts = &own->direct_part;
+    work->part_count = 1;
+}
+
 void uring_file_start(struct io *io, struct io_file_op *op, const struct io_file_request *request)
 {
     struct uring_file *own = record_new(uring_of(io));
@@ -218,5 +260,8 @@ void uring_file_start(struct io *io, struct io_file_op *op, const struct io_file
     own->durable_each = request->kind == IO_FILE_WRITE &&
                         (request->flags & IO_WRITE_DURABLE) != 0 &&
                         own->task.request.part_count <= IOV_MAX;
+    if (own->durable_each) {
+        enter_direct(own);
+    }
     uring_start(own->uring, &own->request);
 }
