@@ -44,15 +44,18 @@ def measure_kvapp(options, cluster, kind):
                   report.get("log_syncs_per_second"), report.get("log_entries_per_sync"))
 
 
-def measure_etcd(options, peer, kind):
-    return Result(*peer.load(kind, options.clients, options.peer_requests, options.value_size))
+OWN, CHEAP = "etcd, its client", "etcd, h2load"
+
+
+def measure_etcd(options, load, kind):
+    return Result(*load(kind, options.clients, options.peer_requests, options.value_size))
 
 
 def show(system, kind, result):
     log = ""
     if kind == "put" and result.syncs:
         log = "   %6.0f fsyncs/s of the leader, %.1f entries each" % (result.syncs, result.entries)
-    print("  %-6s %-4s %8.0f ops/s   p50 %6.2f ms   p99 %6.2f ms%s" % (
+    print("  %-16s %-4s %8.0f ops/s   p50 %6.2f ms   p99 %6.2f ms%s" % (
         system, kind, result.rate, result.p50, result.p99, log), flush=True)
 
 
@@ -78,13 +81,14 @@ def table(options, found):
                 median([result.p99 for result in results]),
                 "{:,.0f}".format(median(syncs)) if written else "",
                 "%.1f" % median(entries) if written else ""))
-    text = "\n".join(lines)
+    text = "\n".join(lines) + "\n"
     if options.peers:
         for kind in KINDS:
-            ratios = [ours.rate / theirs.rate for ours, theirs in
-                      zip(found["kvapp"][kind], found["etcd"][kind])]
-            text += "\n\n%s: %.1f times etcd (median of the rounds' ratios, %.1f–%.1f)." % (
-                kind, median(ratios), min(ratios), max(ratios))
+            for peer in OWN, CHEAP:
+                ratios = [ours.rate / theirs.rate for ours, theirs in
+                          zip(found["kvapp"][kind], found[peer][kind])]
+                text += "\n- %s: %.1f times %s (median of the rounds' ratios, %.1f–%.1f)" % (
+                    kind, median(ratios), peer, min(ratios), max(ratios))
     return text
 
 
@@ -110,8 +114,10 @@ def run(options, folder, ports):
         cluster.start()
         if options.peers:
             peer = etcd.Etcd(folder, ports)
+            peer.build_load()
             peer.start()
-            systems["etcd"] = lambda kind: measure_etcd(options, peer, kind)
+            systems[OWN] = lambda kind: measure_etcd(options, peer.load_own, kind)
+            systems[CHEAP] = lambda kind: measure_etcd(options, peer.load, kind)
         found = {system: {kind: [] for kind in KINDS} for system in systems}
         for number in range(1, options.rounds + 1):
             print("round %d of %d" % (number, options.rounds), flush=True)

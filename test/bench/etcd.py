@@ -1,5 +1,7 @@
 """
-A three-member etcd on loopback, and load for it.
+A three-member etcd on loopback, and load for it, in two ways: by etcd's own client library
+(etcd_load, in Go), which is what a program that uses etcd gets, and by h2load, which costs next to
+nothing and so shows what etcd's servers can do when they have the machine almost to themselves.
 
 etcd speaks gRPC, which is HTTP/2 with a five-byte prefix before each message; h2load posts the one
 message it is given on any number of connections and is fast enough not to be what is measured. That
@@ -45,6 +47,7 @@ class Etcd:
         self.peers = [ports.take() for _ in range(MEMBERS)]
         self.clients = [port + library.CLIENT_OFFSET for port in self.peers]
         self.processes = []
+        self.program = None
 
     def start(self):
         cluster = ",".join("e%d=http://127.0.0.1:%d" % (n, port)
@@ -120,6 +123,25 @@ class Etcd:
         with open(log, encoding="ascii") as file:
             times = sorted(int(line.split()[2]) / 1000 for line in file)
         return rate, times[len(times) // 2], times[len(times) * 99 // 100]
+
+    def build_load(self):
+        """Builds etcd_load from Debian's sources of etcd's client."""
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "etcd_load", "main.go")
+        self.program = os.path.join(self.folder, "etcd_load")
+        subprocess.run(["go", "build", "-o", self.program, source], check=True, timeout=600,
+                       env=dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode",
+                                GOCACHE=os.path.join(self.folder, "go-cache")))
+
+    def load_own(self, kind, clients, requests, value_size):
+        """As load(), through etcd's own client."""
+        endpoints = ",".join("127.0.0.1:%d" % port for port in self.clients)
+        before = self.revision()
+        done = subprocess.run([self.program, endpoints, kind, str(clients), str(requests),
+                               str(value_size)],
+                              capture_output=True, check=True, timeout=300, text=True)
+        if kind == "put" and self.revision() - before != requests // clients * clients:
+            raise RuntimeError("etcd stored %d of %d writes" % (self.revision() - before, requests))
+        return tuple(float(word) for word in done.stdout.split())
 
     def stored_value(self):
         found = self.control("get", KEY.decode())
