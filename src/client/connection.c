@@ -32,7 +32,7 @@ static void on_closed(struct io_close *close)
 static void leave(struct connection *connection, const char *reason)
 {
     CHECK(connection->state == CONNECTION_CONNECTING || connection->state == CONNECTION_OPEN);
-    snprintf(connection->trouble, sizeof connection->trouble, "%s", reason);
+    (void)snprintf(connection->trouble, sizeof connection->trouble, "%s", reason);
     connection->state = CONNECTION_CLOSING;
     connection->events->closed(connection);
 }
@@ -59,7 +59,7 @@ void connection_close(struct connection *connection, const char *reason)
 static void fail(struct connection *connection, int err)
 {
     char reason[sizeof connection->trouble];
-    snprintf(reason, sizeof reason, "sent what is no answer: %s", kvapp_err_sentence(err));
+    (void)snprintf(reason, sizeof reason, "sent what is no answer: %s", kvapp_err_sentence(err));
     connection_close(connection, reason);
 }
 
@@ -197,7 +197,7 @@ void connection_init(struct connection *connection, struct io *io, const char *a
 {
     CHECK(strlen(address) < ADDRESS_SIZE_MAX);
     *connection = (struct connection){.io = io, .events = events, .resolved = *resolved};
-    snprintf(connection->address, sizeof connection->address, "%s", address);
+    (void)snprintf(connection->address, sizeof connection->address, "%s", address);
 }
 
 void connection_done(struct connection *connection)

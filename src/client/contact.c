@@ -72,9 +72,9 @@ struct contact *contact_at(struct kvapp_client *client, const char *address, uin
 void contact_note(struct contact *contact, const char *what, struct slice text)
 {
     size_t size = text.size < 120 ? text.size : 120;
-    snprintf(contact->client->obstacle, sizeof contact->client->obstacle, "%s %s%s%.*s",
-             contact->connection.address, what, size > 0 ? ": " : "", (int)size,
-             size > 0 ? (const char *)text.data : "");
+    (void)snprintf(contact->client->obstacle, sizeof contact->client->obstacle, "%s %s%s%.*s",
+                   contact->connection.address, what, size > 0 ? ": " : "", (int)size,
+                   size > 0 ? (const char *)text.data : "");
 }
 
 void contact_explain_unreachable(struct kvapp_client *client)

@@ -230,8 +230,8 @@ static struct leader_verdict follow_redirect(struct contact *contact,
 {
     struct kvapp_client *client = contact->client;
     char address[ADDRESS_SIZE_MAX];
-    snprintf(address, sizeof address, "%.*s", (int)redirect->address.size,
-             (const char *)redirect->address.data);
+    (void)snprintf(address, sizeof address, "%.*s", (int)redirect->address.size,
+                   (const char *)redirect->address.data);
     struct contact *leader = contact_at(client, address, redirect->leader_id);
     if (leader == NULL) {
         return leader_missing(&client->leader);

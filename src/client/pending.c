@@ -22,7 +22,7 @@ void pool_init(struct pool *pool)
     list_init(&pool->again);
     pool->slots = memory_new(IN_FLIGHT_MAX, sizeof *pool->slots);
     pool->free_slots = memory_new(IN_FLIGHT_MAX, sizeof *pool->free_slots);
-    for (uint16_t i = 0; i < IN_FLIGHT_MAX; i++) {
+    for (size_t i = 0; i < IN_FLIGHT_MAX; i++) {
         pool->free_slots[i] = (uint16_t)(IN_FLIGHT_MAX - 1 - i); /* so that low slots go first */
     }
 }

@@ -18,8 +18,8 @@ enum { ROLE_LEADER = 3 };
 
 static void copy_text(char *to, size_t size, struct slice text)
 {
-    snprintf(to, size, "%.*s", (int)(text.size < size ? text.size : size),
-             text.size > 0 ? (const char *)text.data : "");
+    (void)snprintf(to, size, "%.*s", (int)(text.size < size ? text.size : size),
+                   text.size > 0 ? (const char *)text.data : "");
 }
 
 static void fill_member(struct kvapp_member *member, const struct status_response *status)
@@ -122,8 +122,8 @@ int kvapp_status(struct kvapp_client *client, uint32_t wait_ms, struct kvapp_mem
     size_t count = client->members.count;
     for (size_t i = 0; i < count; i++) {
         members[i] = (struct kvapp_member){.id = client->contacts[i].id, .role = "unknown"};
-        snprintf(members[i].address, sizeof members[i].address, "%s",
-                 client->members.at[i].address);
+        (void)snprintf(members[i].address, sizeof members[i].address, "%s",
+                       client->members.at[i].address);
         call.waiting[i] = true;
         client->contacts[i].status_wanted = true;
     }
