@@ -198,8 +198,6 @@ static bool piece_send(struct sim_pipe *pipe, const uint8_t *bytes, size_t size)
     if (cut) {
         sim_fault(world, sender_of(pipe), SIM_FAULT_CUT);
         SIM_TELL(world, sender_of(pipe), "the connection to %s is cut", receiver_of(pipe)->address);
-        pipe->ended = true;
-        pipe->reset = true;
         segment_push(pipe, SIM_SEGMENT_RESET, 0, at_us);
         sim_pipe_reset(other_way(pipe));
     }
@@ -236,31 +234,45 @@ void sim_pipe_end(struct sim_pipe *pipe)
     }
 }
 
+/* A reset is always the last to be queued, except for bytes of a sender that has not heard. */
+static bool reset_queued(const struct sim_pipe *pipe)
+{
+    bool any = pipe->segment_first < pipe->segment_count;
+    return any && pipe->segments[pipe->segment_count - 1].kind == SIM_SEGMENT_RESET;
+}
+
+/* One reset on its way is enough; when that one has arrived, the next call sends another. */
 void sim_pipe_reset(struct sim_pipe *pipe)
 {
-    if (pipe->reset) {
+    if (reset_queued(pipe)) {
         return;
     }
     sim_fault(pipe->connection->world, sender_of(pipe), SIM_FAULT_RESET);
     pipe->ended = true;
-    pipe->reset = true;
     truncate_drawn(pipe);
     segment_push(pipe, SIM_SEGMENT_RESET, 0, delay_end(pipe));
 }
 
+/* A reset stays: the peer would send until it heard one. */
 void sim_pipe_silence(struct sim_pipe *pipe)
 {
     pipe->ended = true;
-    truncate_drawn(pipe);
+    if (!reset_queued(pipe)) {
+        truncate_drawn(pipe);
+    }
 }
 
 /* ---- blocked ---- */
 
+/* Only a reset waits for ever, since the peer's retransmissions would bring about another. */
 static void on_give_up(struct sim_event *event)
 {
     struct sim_pipe *pipe = CONTAINER_OF(event, struct sim_pipe, arrival);
     struct sim_connection *connection = pipe->connection;
     struct sim_stream *sender = connection->ends[sim_pipe_side(pipe)];
+    if (reset_queued(pipe)) {
+        return;
+    }
     list_remove(&pipe->parked);
     pipe->arrival.run = on_arrival;
     pipe->ended = true;
@@ -300,11 +312,15 @@ void sim_pipe_unpark(struct sim_pipe *pipe, uint64_t at_us)
 
 /* ---- arriving ---- */
 
-/* Nobody is there: the machine answers with a reset, if there is anybody to hear it. */
+/*
+ * Nobody is there: the machine answers with a reset, if there is anybody to hear it. A reset is not
+ * answered.
+ */
 static void answer_with_reset(struct sim_pipe *pipe)
 {
+    bool reset = first_segment(pipe)->kind == SIM_SEGMENT_RESET;
     drop_all(pipe);
-    if (pipe->connection->ends[sim_pipe_side(pipe)] != NULL) {
+    if (!reset && pipe->connection->ends[sim_pipe_side(pipe)] != NULL) {
         sim_pipe_reset(other_way(pipe));
     }
 }
@@ -359,7 +375,8 @@ static void on_arrival(struct sim_event *event)
         return;
     }
     for (const struct sim_segment *segment = first_segment(pipe);
-         segment != NULL && segment->at_us <= world->now_us; segment = first_segment(pipe)) {
+         segment != NULL && segment->at_us <= world->now_us && receiver->broken == 0;
+         segment = first_segment(pipe)) {
         segment_arrive(pipe, segment, receiver);
         pipe->segment_first++;
     }

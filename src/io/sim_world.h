@@ -167,7 +167,6 @@ struct sim_pipe {
     size_t capacity;
     size_t arrived;
     bool ended; /* the end or a reset was sent, or the sender is silent for ever */
-    bool reset; /* no second reset */
     bool end_arrived;
 };
 

@@ -338,6 +338,72 @@ static void cut_leaves_a_prefix_and_resets_both_ends(void **state)
     free(bytes);
 }
 
+/* Its reset cannot pass, gives up, and the machine at the other end loses power. */
+static void sender_of_a_cut_connection_hears_of_it_in_the_end(void **state)
+{
+    (void)state;
+    enum { SIZE = 512 * 1024 };
+    uint8_t *bytes = pattern_new(SIZE);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct cast *cast = cast_new(seed, 2);
+        struct actor *from = &cast->actors[0];
+        struct actor *to = &cast->actors[1];
+        actors_meet(from, to);
+        struct sim_link link = plain();
+        link.blocked = true;
+        link.break_max_us = SECOND;
+        sim_link_set(to->host, from->host, &link);
+        link.blocked = false;
+        link.cut_ppm = SIM_PPM;
+        sim_link_set(from->host, to->host, &link);
+        actor_send(from, "cut", 3);
+        cast_run(cast, 10 * (uint64_t)SECOND);
+        assert_true(to->ended);
+        assert_false(from->ended);
+        set_link(from, to, &(struct sim_link){.delay_max_us = 1000});
+        sim_link_block(to->host, from->host, true);
+        if (seed % 2 == 0) {
+            actor_crash(to, SIM_CRASH_POWER);
+            actor_boot(to);
+        }
+        actor_send(from, bytes, SIZE);
+        cast_run(cast, 10 * (uint64_t)SECOND);
+        assert_false(from->ended);
+        sim_link_block(to->host, from->host, false);
+        cast_run(cast, SECOND);
+        assert_true(from->sent);
+        assert_int_equal(from->sent_result, -ECONNRESET);
+        assert_true(from->ended);
+        assert_int_equal(from->end_result, -ECONNRESET);
+        cast_free(cast);
+    }
+    free(bytes);
+}
+
+/* The end of a connection gave up on its way; whoever still sends is told that nobody is there. */
+static void connection_whose_end_was_lost_is_reset_when_it_is_used(void **state)
+{
+    (void)state;
+    struct cast *cast = cast_new(48, 2);
+    struct actor *from = &cast->actors[0];
+    struct actor *to = &cast->actors[1];
+    actors_meet(from, to);
+    struct sim_link link = plain();
+    link.blocked = true;
+    link.break_max_us = SECOND;
+    set_link(from, to, &link);
+    actor_leave(to);
+    cast_run(cast, 10 * (uint64_t)SECOND);
+    set_link(from, to, &(struct sim_link){.delay_max_us = 1000});
+    cast_run(cast, 10 * (uint64_t)SECOND);
+    assert_false(from->ended);
+    actor_send(from, "x", 1);
+    cast_run(cast, SECOND);
+    assert_true(from->ended);
+    assert_int_equal(from->end_result, -ECONNRESET);
+    cast_free(cast);
+}
+
 static void corruption_flips_one_bit(void **state)
 {
     (void)state;
@@ -579,6 +645,8 @@ int main(void)
         cmocka_unit_test(idle_connection_survives_a_partition),
         cmocka_unit_test(clogged_connection_delivers_after_a_newer_one),
         cmocka_unit_test(cut_leaves_a_prefix_and_resets_both_ends),
+        cmocka_unit_test(sender_of_a_cut_connection_hears_of_it_in_the_end),
+        cmocka_unit_test(connection_whose_end_was_lost_is_reset_when_it_is_used),
         cmocka_unit_test(corruption_flips_one_bit),
         cmocka_unit_test(all_connections_of_a_link_can_be_reset),
         cmocka_unit_test(connects_are_refused_on_request),
