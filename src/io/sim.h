@@ -164,7 +164,8 @@ void sim_io_drain(struct io *io, unsigned turns_max);
 void sim_host_pause(struct sim_host *host, uint64_t until_us);
 void sim_host_resume(struct sim_host *host);
 
-/* Lets the process have a turn now, as after a call that the driver made into it. */
+/* Lets the process have a turn now: after a call that the driver made into it, or when it has more
+ * to do at once although nothing is ready. */
 void sim_host_wake(struct sim_host *host);
 /* Sends SIGTERM or SIGINT to the process; nothing happens when it does not listen. */
 void sim_host_signal(struct sim_host *host, int number);

@@ -191,6 +191,8 @@ static bool piece_send(struct sim_pipe *pipe, const uint8_t *bytes, size_t size)
         size_t place = pipe->size - 1 - (size_t)prng_between(chance, 0, size - 1);
         pipe->bytes[place] ^= (uint8_t)(1u << prng_between(chance, 0, 7));
         sim_fault(world, sender_of(pipe), SIM_FAULT_CORRUPTION);
+        SIM_TELL(world, sender_of(pipe), "byte %zu of %zu to %s is corrupted",
+                 size - (pipe->size - place), size, receiver_of(pipe)->address);
     }
     if (size > 0) {
         segment_push(pipe, SIM_SEGMENT_BYTES, size, at_us);
