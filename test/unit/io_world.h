@@ -25,12 +25,15 @@ struct world {
     size_t descriptors; /* open before the io was made */
 };
 
+/*
+ * A case for the backends of the kernel only: it tests what the kernel does to a process, or uses
+ * sockets, limits or clocks of its own.
+ */
+#define kernel_unit_test(case) cmocka_unit_test_prestate(case, (void *)"kernel")
+
 /* Runs every case on all backends; the backend's name is appended to the case's. */
 int run_on_backends(const char *suite, const struct CMUnitTest *cases, size_t count);
 
-/* Leaves the case out of a simulated world: it tests what the kernel does to a process, or uses
- * sockets, limits or clocks of its own. */
-void needs_the_kernel(const struct world *world);
 /* Sends the signal to this process. */
 void send_signal(struct world *world, int number);
 

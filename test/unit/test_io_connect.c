@@ -76,7 +76,6 @@ static void refused_connection_says_so(void **state)
 static void connection_that_hangs_can_be_cancelled(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof in), 0);
@@ -145,7 +144,6 @@ static void port_in_use_is_refused_and_free_after_close(void **state)
 static void full_table_of_descriptors_only_pauses_the_listener(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int client = raw_connect(&accepting->address);
     int spare = dup(client);
@@ -174,7 +172,6 @@ static void full_table_of_descriptors_only_pauses_the_listener(void **state)
 static void closed_listener_calls_nobody(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int client = raw_connect(&accepting->address);
     accepting_free(world->io, accepting);
@@ -234,7 +231,6 @@ static void peer_is_named_at_both_ends(void **state)
 static void two_ios_in_one_thread_talk_to_each_other(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     char reason[200];
     struct io *other = NULL;
     assert_int_equal(io_new(world->backend, reason, sizeof reason, &other), 0);
@@ -270,14 +266,14 @@ int main(void)
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(many_connections_at_once),
         cmocka_unit_test(refused_connection_says_so),
-        cmocka_unit_test(connection_that_hangs_can_be_cancelled),
+        kernel_unit_test(connection_that_hangs_can_be_cancelled),
         cmocka_unit_test(connection_cancelled_at_once_completes_once),
         cmocka_unit_test(port_in_use_is_refused_and_free_after_close),
-        cmocka_unit_test(full_table_of_descriptors_only_pauses_the_listener),
-        cmocka_unit_test(closed_listener_calls_nobody),
+        kernel_unit_test(full_table_of_descriptors_only_pauses_the_listener),
+        kernel_unit_test(closed_listener_calls_nobody),
         cmocka_unit_test(ipv6_works_where_the_system_has_it),
         cmocka_unit_test(peer_is_named_at_both_ends),
-        cmocka_unit_test(two_ios_in_one_thread_talk_to_each_other),
+        kernel_unit_test(two_ios_in_one_thread_talk_to_each_other),
     };
     return run_on_backends("io_connect", cases, sizeof cases / sizeof cases[0]);
 }

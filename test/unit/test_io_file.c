@@ -240,7 +240,6 @@ static void empty_directory_lists_nothing(void **state)
 static void full_device_fails_the_write_once(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct file_wait wait;
     io_open(world->io, file_op(&wait), "/dev/full", 0);
     assert_int_equal(file_result(world, &wait), 0);
@@ -254,7 +253,6 @@ static void full_device_fails_the_write_once(void **state)
 static void short_write_that_cannot_go_on_is_a_failure(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     enum { LIMIT = 64 * 1024 };
     struct io_file *file = open_file(world, "file", IO_OPEN_CREATE);
     struct rlimit before;
@@ -333,8 +331,8 @@ int main(void)
         cmocka_unit_test(sync_works_on_files_and_directories),
         cmocka_unit_test(names_are_listed_renamed_and_removed),
         cmocka_unit_test(empty_directory_lists_nothing),
-        cmocka_unit_test(full_device_fails_the_write_once),
-        cmocka_unit_test(short_write_that_cannot_go_on_is_a_failure),
+        kernel_unit_test(full_device_fails_the_write_once),
+        kernel_unit_test(short_write_that_cannot_go_on_is_a_failure),
         cmocka_unit_test(lock_is_refused_to_a_second_opener_until_close),
         cmocka_unit_test(completion_starts_the_same_operation_again),
     };

@@ -153,7 +153,6 @@ static void close_of_the_peer_is_told_once_after_the_data(void **state)
 static void reset_by_the_peer_is_an_error(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
     int fd = raw_connect(&accepting->address);
     turn_until(world, &accepting->any);
@@ -350,7 +349,7 @@ int main(void)
         cmocka_unit_test(parts_are_sent_in_order),
         cmocka_unit_test(send_of_nothing_completes_with_0),
         cmocka_unit_test(close_of_the_peer_is_told_once_after_the_data),
-        cmocka_unit_test(reset_by_the_peer_is_an_error),
+        kernel_unit_test(reset_by_the_peer_is_an_error),
         cmocka_unit_test(send_to_a_peer_that_is_gone_fails_without_a_signal),
         cmocka_unit_test(close_ends_a_send_that_the_peer_does_not_read),
         cmocka_unit_test(close_right_after_a_small_send_completes_both_in_order),

@@ -87,7 +87,6 @@ static void on_slow(struct io_timer *timer)
 static void time_stands_still_within_a_turn(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct slow slow = {.io = world->io};
     io_timer_init(&slow.timer, on_slow);
     io_timer_set(world->io, &slow.timer, 0);
@@ -100,7 +99,6 @@ static void time_stands_still_within_a_turn(void **state)
 static void clocks_and_chance_are_the_systems(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct timespec time;
     assert_int_equal(clock_gettime(CLOCK_REALTIME, &time), 0);
     uint64_t wall_ms = (uint64_t)time.tv_sec * 1000;
@@ -133,7 +131,6 @@ static void *drive(void *argument)
 static void io_may_be_made_by_one_thread_and_driven_by_another(void **state)
 {
     struct world *world = *state;
-    needs_the_kernel(world);
     struct driven driven = {.err = 0};
     char reason[200];
     char path[128];
@@ -307,7 +304,7 @@ static void signals_arrive_in_the_turn_each_time(void **state)
 
 static void broken_pipe_does_not_kill(void **state)
 {
-    needs_the_kernel(*state);
+    (void)state;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(close(ends[0]), 0);
@@ -359,7 +356,7 @@ static void what_is_no_address_is_refused(void **state)
 
 static void errors_have_sentences(void **state)
 {
-    needs_the_kernel(*state);
+    (void)state;
     assert_string_equal(io_error_sentence(-ENOSPC), "No space left on device");
     assert_string_equal(io_error_sentence(-ECONNREFUSED), "Connection refused");
     assert_non_null(io_error_sentence(0));
@@ -429,14 +426,14 @@ static void forbidden_call_falls_back(long number, const char *said)
 
 static void where_io_uring_is_forbidden_libuv_is_chosen_with_the_reason(void **state)
 {
-    needs_the_kernel(*state);
+    (void)state;
     forbidden_call_falls_back(SYS_io_uring_setup, "io_uring_setup: Operation not permitted");
     forbidden_call_falls_back(SYS_io_uring_register, "io_uring");
 }
 
 static void automatic_choice_works_and_says_what_it_is(void **state)
 {
-    needs_the_kernel(*state);
+    (void)state;
     char reason[200] = "";
     struct io *io = NULL;
     assert_int_equal(io_new(IO_BACKEND_AUTO, reason, sizeof reason, &io), 0);
@@ -453,20 +450,20 @@ int main(void)
         cmocka_unit_test(run_without_deadline_left_does_not_wait),
         cmocka_unit_test(run_waits_until_its_deadline),
         cmocka_unit_test(run_without_limit_ends_with_the_first_completion),
-        cmocka_unit_test(time_stands_still_within_a_turn),
-        cmocka_unit_test(clocks_and_chance_are_the_systems),
-        cmocka_unit_test(io_may_be_made_by_one_thread_and_driven_by_another),
+        kernel_unit_test(time_stands_still_within_a_turn),
+        kernel_unit_test(clocks_and_chance_are_the_systems),
+        kernel_unit_test(io_may_be_made_by_one_thread_and_driven_by_another),
         cmocka_unit_test(timers_fire_once_in_order_unless_cancelled),
         cmocka_unit_test(timer_set_for_the_past_while_firing_waits_for_the_next_turn),
         cmocka_unit_test(timer_wakes_a_run_without_limit),
         cmocka_unit_test(signals_arrive_in_the_turn_each_time),
-        cmocka_unit_test(broken_pipe_does_not_kill),
+        kernel_unit_test(broken_pipe_does_not_kill),
         cmocka_unit_test(addresses_are_resolved),
         cmocka_unit_test(what_is_no_address_is_refused),
         cmocka_unit_test(errors_have_sentences),
         cmocka_unit_test(name_is_that_of_the_backend),
-        cmocka_unit_test(where_io_uring_is_forbidden_libuv_is_chosen_with_the_reason),
-        cmocka_unit_test(automatic_choice_works_and_says_what_it_is),
+        kernel_unit_test(where_io_uring_is_forbidden_libuv_is_chosen_with_the_reason),
+        kernel_unit_test(automatic_choice_works_and_says_what_it_is),
     };
     return run_on_backends("io_turn", cases, sizeof cases / sizeof cases[0]);
 }
