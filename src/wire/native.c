@@ -23,16 +23,26 @@
 #include "base/hash.h"
 
 enum {
-    CHECKED_HEADER_SIZE = 8, /* the bytes of the header that the checksum covers */
-    ROLE_MAX = 3,            /* the leader's number */
+    /* Offsets in a frame's header. */
+    AT_TYPE = 2,
+    AT_ZERO = 3,
+    AT_SIZE = 4,
+    AT_PAYLOAD_HASH = 8,
+    AT_HEADER_HASH = 16,
+
+    ROLE_MAX = 3, /* the leader's number */
 };
 
 /* ---- frames ---- */
 
-static uint64_t frame_checksum(const uint8_t *header, struct slice payload)
+static uint64_t payload_hash(const uint8_t *header, struct slice payload)
 {
-    uint64_t seed = hash_bytes(header, CHECKED_HEADER_SIZE);
-    return hash_bytes_seeded(payload.data, payload.size, seed);
+    return hash_bytes_seeded(payload.data, payload.size, get_u64(header));
+}
+
+static uint64_t header_hash(const uint8_t *header)
+{
+    return hash_bytes(header, AT_HEADER_HASH);
 }
 
 int frame_decode(struct slice bytes, struct frame *ret_frame, size_t *ret_size)
@@ -44,24 +54,24 @@ int frame_decode(struct slice bytes, struct frame *ret_frame, size_t *ret_size)
     if (bytes.size >= 2 && header[1] != FRAME_VERSION) {
         return KV_ERR_VERSION;
     }
-    if (bytes.size >= 4 && header[3] != 0) {
-        return KV_ERR_MALFORMED;
-    }
-    if (bytes.size >= 8 && get_u32(header + 4) > FRAME_SIZE_MAX) {
-        return KV_ERR_MALFORMED;
-    }
     if (bytes.size < FRAME_HEADER_SIZE) {
         return KV_ERR_INCOMPLETE;
     }
-    size_t size = get_u32(header + 4);
+    if (get_u64(header + AT_HEADER_HASH) != header_hash(header)) {
+        return KV_ERR_CHECKSUM;
+    }
+    size_t size = get_u32(header + AT_SIZE);
+    if (header[AT_ZERO] != 0 || size > FRAME_SIZE_MAX) {
+        return KV_ERR_MALFORMED;
+    }
     if (bytes.size - FRAME_HEADER_SIZE < size) {
         return KV_ERR_INCOMPLETE;
     }
     struct slice payload = slice_of(header + FRAME_HEADER_SIZE, size);
-    if (get_u64(header + 8) != frame_checksum(header, payload)) {
+    if (get_u64(header + AT_PAYLOAD_HASH) != payload_hash(header, payload)) {
         return KV_ERR_CHECKSUM;
     }
-    *ret_frame = (struct frame){.type = header[2], .payload = payload};
+    *ret_frame = (struct frame){.type = header[AT_TYPE], .payload = payload};
     *ret_size = FRAME_HEADER_SIZE + size;
     return 0;
 }
@@ -73,7 +83,7 @@ size_t frame_begin(struct buf *out, uint8_t type)
     memset(header, 0, FRAME_HEADER_SIZE);
     header[0] = FRAME_MAGIC;
     header[1] = FRAME_VERSION;
-    header[2] = type;
+    header[AT_TYPE] = type;
     return mark;
 }
 
@@ -86,8 +96,9 @@ void frame_end(struct buf *out, size_t mark)
         slice_of(header + FRAME_HEADER_SIZE, out->size - mark - FRAME_HEADER_SIZE);
     CHECK(header[0] == FRAME_MAGIC);
     CHECK(payload.size <= FRAME_SIZE_MAX);
-    put_u32(header + 4, (uint32_t)payload.size);
-    put_u64(header + 8, frame_checksum(header, payload));
+    put_u32(header + AT_SIZE, (uint32_t)payload.size);
+    put_u64(header + AT_PAYLOAD_HASH, payload_hash(header, payload));
+    put_u64(header + AT_HEADER_HASH, header_hash(header));
 }
 
 /* ---- fields ---- */

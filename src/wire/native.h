@@ -4,14 +4,16 @@
  *
  * A frame, little-endian:
  *
- *     0       1         2      3      4          8             16
- *     ├───────┼─────────┼──────┼──────┼──────────┼─────────────┼─────────────┐
- *     │ 0xCB  │ version │ type │ zero │ size u32 │ checksum u64│ payload ... │
- *     └───────┴─────────┴──────┴──────┴──────────┴─────────────┴─────────────┘
+ *     0       1         2      3      4          8                16                24
+ *     ├───────┼─────────┼──────┼──────┼──────────┼────────────────┼─────────────────┼────────────┐
+ *     │ 0xCB  │ version │ type │ zero │ size u32 │ payload's hash │ header's hash   │ payload ...│
+ *     └───────┴─────────┴──────┴──────┴──────────┴────────────────┴─────────────────┴────────────┘
  *
- * size: bytes of payload, at most FRAME_SIZE_MAX. checksum: XXH3-64 over bytes 0...7, then the
- * payload hashed with that as the seed. The first byte is no letter and no RESP type, so a frame
- * is told from Redis's protocol by it.
+ * size: bytes of payload, at most FRAME_SIZE_MAX. The hashes are XXH3-64: the payload's is over the
+ * payload, with bytes 0...7 read as a number for its seed; the header's is over bytes 0...15. The
+ * header has its own so that a damaged size is seen at once: the receiver would else wait for bytes
+ * that never come, while everything sent later only fills the frame that does not exist. The first
+ * byte is no letter and no RESP type, so a frame is told from Redis's protocol by it.
  */
 #ifndef WIRE_NATIVE_H
 #define WIRE_NATIVE_H
@@ -20,7 +22,7 @@
 #include "base/limits.h"
 #include "kv/command.h"
 
-enum { FRAME_MAGIC = 0xCB, FRAME_VERSION = 1, FRAME_HEADER_SIZE = 16 };
+enum { FRAME_MAGIC = 0xCB, FRAME_VERSION = 1, FRAME_HEADER_SIZE = 24 };
 
 /* 0-3 are Raft's messages (wire/peer.h). */
 enum frame_type {

@@ -26,16 +26,23 @@ def with_byte(data, offset, change):
     return data[:offset] + bytes([data[offset] ^ change]) + data[offset + 1:]
 
 
+def header(reserved=0, size=0):
+    """A header that is wrong although its hash is right."""
+    return native.with_hashes(struct.pack("<BBBBI", 0xCB, 1, 4, reserved, size), b"")
+
+
 def malformed_frames():
     """(what is wrong, bytes): each must end the connection."""
     good = put_frame()
     body = good[native.HEADER_SIZE:]
     yield "wrong magic", with_byte(good, 0, 0x0f)
     yield "unknown version", native.frame(native.CLIENT_REQUEST, body, version=9)
-    yield "reserved byte", with_byte(good, 3, 1)
-    yield "size beyond the limit", struct.pack("<BBBBIQ", 0xCB, 1, 4, 0, 4 * 1024 * 1024 + 1, 0)
-    yield "size of four GiB", struct.pack("<BBBBIQ", 0xCB, 1, 4, 0, 0xffffffff, 0)
-    yield "wrong checksum", with_byte(good, 9, 0x80)
+    yield "reserved byte", header(reserved=1)
+    yield "size beyond the limit", header(size=4 * 1024 * 1024 + 1)
+    yield "size of four GiB", header(size=0xffffffff)
+    yield "damaged size", with_byte(good, 6, 0x20)
+    yield "wrong hash of the payload", with_byte(good, 9, 0x80)
+    yield "wrong hash of the header", with_byte(good, 17, 0x80)
     yield "flipped payload", with_byte(good, len(good) - 1, 1)
     yield "unknown type", native.frame(99, body)
     yield "a type that only servers send", native.frame(native.CLIENT_RESPONSE, body)

@@ -14,7 +14,7 @@ import time
 
 import xxhash
 
-MAGIC, VERSION, HEADER_SIZE = 0xCB, 1, 16
+MAGIC, VERSION, HEADER_SIZE = 0xCB, 1, 24
 FRAME_SIZE_MAX = 4 * 1024 * 1024
 KEY_SIZE_MAX, VALUE_SIZE_MAX, LIST_LIMIT_MAX = 4096, 1024 * 1024, 10000
 
@@ -53,13 +53,16 @@ class Failed(Exception):
         self.status = status
 
 
-def checksum(header, payload):
-    return xxhash.xxh3_64_intdigest(payload, seed=xxhash.xxh3_64_intdigest(header))
+def with_hashes(start, payload):
+    """A frame's whole header: its first 8 bytes, the payload's hash, the hash of these 16."""
+    seed, = struct.unpack("<Q", start)
+    start += struct.pack("<Q", xxhash.xxh3_64_intdigest(payload, seed=seed))
+    return start + struct.pack("<Q", xxhash.xxh3_64_intdigest(start))
 
 
 def frame(kind, payload, version=VERSION):
-    header = struct.pack("<BBBBI", MAGIC, version, kind, 0, len(payload))
-    return header + struct.pack("<Q", checksum(header, payload)) + payload
+    start = struct.pack("<BBBBI", MAGIC, version, kind, 0, len(payload))
+    return with_hashes(start, payload) + payload
 
 
 def sized(data):
@@ -237,9 +240,9 @@ class Connection:
         if magic != MAGIC or version != VERSION or zero != 0 or size > FRAME_SIZE_MAX:
             raise Malformed("a frame's header: %r" % self.buffer[:HEADER_SIZE])
         self.fill(HEADER_SIZE + size)
-        header, payload = self.buffer[:8], self.buffer[HEADER_SIZE:HEADER_SIZE + size]
-        if struct.unpack_from("<Q", self.buffer, 8)[0] != checksum(header, payload):
-            raise Malformed("a frame's checksum")
+        payload = self.buffer[HEADER_SIZE:HEADER_SIZE + size]
+        if self.buffer[:HEADER_SIZE] != with_hashes(self.buffer[:8], payload):
+            raise Malformed("a frame's hashes")
         self.buffer = self.buffer[HEADER_SIZE + size:]
         if kind not in DECODERS:
             raise Malformed("a frame of type %d" % kind)

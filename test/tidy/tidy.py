@@ -288,7 +288,7 @@ def lines_are_clean(tree):
         if text and not text.endswith("\n"):
             wrong.append("%s: no newline at the end" % path)
         for number, line in enumerate(text.split("\n"), 1):
-            if "\t" in line and not recorded:
+            if "\t" in line and not (recorded or path.endswith(".go")):
                 wrong.append("%s:%d: a tab" % (path, number))
             if line != line.rstrip():
                 wrong.append("%s:%d: blanks at the end" % (path, number))
