@@ -30,11 +30,14 @@ void reads_init(struct reads *reads)
 
 static void free_batches(struct list *list)
 {
-    for (struct list *at = list_pop(list); at != NULL; at = list_pop(list)) {
+    struct list *at = list->next;
+    while (at != list) {
         struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        at = at->next;
         buf_done(&batch->bytes);
         free(batch);
     }
+    list_init(list);
 }
 
 void reads_done(struct reads *reads)
