@@ -79,6 +79,7 @@ struct raft_append_request {
     struct raft_run runs[RAFT_RUNS_MAX]; /* the entries' terms; counts add up to entry_count */
 };
 
+/* A refusal with all zeros answers an append whose term is over: only the message's term counts. */
 struct raft_append_response {
     bool success;
     uint64_t prev_index;  /* of the request that is answered: tells stale answers apart */

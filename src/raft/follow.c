@@ -28,14 +28,16 @@ static void refuse(struct raft *raft, const struct raft_message *message)
 {
     const struct raft_append_request *request = &message->append_request;
     struct raft_append_response *response = add_response(raft, message->from);
-    response->prev_index = request->prev_index;
-    response->read_round = request->read_round;
     if (message->term < raft->term) {
+        /* It only tells of the own term. Whoever asked may have crashed since and lead this term:
+         * a place or a round that was asked about in another life would mean something else. */
         STORY(raft, "append of %" PRIu64 " refused: term %" PRIu64 " is over, own term %" PRIu64,
               message->from, message->term, raft->term);
         return;
     }
     CHECK(request->prev_index > 0);
+    response->prev_index = request->prev_index;
+    response->read_round = request->read_round;
     uint64_t hint = trail_at_most(&raft->trail, request->prev_index - 1, request->prev_term);
     response->hint_index = hint;
     response->hint_term = trail_term(&raft->trail, hint);

@@ -175,6 +175,9 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
         return;
     }
     const struct raft_append_response *response = &message->append_response;
+    if (!response->success && response->prev_index == 0) {
+        return; /* It answers an append of an earlier term, and tells of this one. */
+    }
     struct peer *peer = peer_find(raft, message->from);
     CHECK(peer != NULL);
     peer->progress.heard_ms = raft->now_ms;

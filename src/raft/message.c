@@ -101,8 +101,11 @@ static bool append_response_is_valid(const struct raft *raft, const struct raft_
     if (response->success) {
         return response->match_index <= raft->trail.last;
     }
-    return response->prev_index > 0 &&
-           place_is_valid(response->hint_index, response->hint_term, message->term);
+    if (response->prev_index == 0) {
+        /* It tells of a term that was over, and of nothing else. */
+        return response->hint_index == 0 && response->hint_term == 0 && response->read_round == 0;
+    }
+    return place_is_valid(response->hint_index, response->hint_term, message->term);
 }
 
 int message_check(const struct raft *raft, const struct raft_message *message)

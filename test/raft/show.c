@@ -98,6 +98,8 @@ static void describe_response(const struct raft_append_response *response, char 
     int at = 0;
     if (response->success) {
         at = snprintf(text, size, "success, match %" PRIu64, response->match_index);
+    } else if (response->prev_index == 0) {
+        at = snprintf(text, size, "refused, the term is over");
     } else {
         at = snprintf(text, size, "refused after %" PRIu64 ", hint %" PRIu64 ":%" PRIu64,
                       response->prev_index, response->hint_index, response->hint_term);
