@@ -1,0 +1,613 @@
+#include "small.h"
+
+#include "base/assert.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { HEARTBEAT_MS = 50, ELECTION_MIN_MS = 1000, ELECTION_MAX_MS = 2000 };
+
+/* ---- logs ---- */
+
+static void log_put(struct small_log *log, struct small_entry entry)
+{
+    CHECK(log->last < SMALL_LOG_MAX);
+    log->at[log->last++] = entry;
+}
+
+static bool log_has(const struct small_log *log, uint64_t index, struct small_entry entry)
+{
+    return index <= log->last && log->at[index - 1].term == entry.term &&
+           log->at[index - 1].value == entry.value;
+}
+
+static void log_truncate(struct small_log *log, uint64_t from)
+{
+    while (log->last >= from) {
+        log->at[--log->last] = (struct small_entry){.term = 0};
+    }
+}
+
+/* ---- what is known of the whole cluster ---- */
+
+/* Log matching (§5.3), by induction: equal index and term mean an equal entry after an equal one.
+ */
+static void know_entry(struct small_world *world, uint64_t index, struct small_entry entry,
+                       uint8_t term_before)
+{
+    CHECK(entry.term > 0 && entry.term < SMALL_TERMS_MAX);
+    struct small_known *known = &world->known[index - 1][entry.term];
+    if (known->seen) {
+        CHECK(known->value == entry.value);
+        CHECK(known->term_before == term_before);
+    }
+    *known = (struct small_known){.seen = true, .value = entry.value, .term_before = term_before};
+}
+
+/* Leader completeness (§5.4): a leader has everything that was committed in the terms before. */
+static void check_complete(const struct small_world *world, const struct small_server *server,
+                           uint64_t term)
+{
+    for (uint8_t i = 0; i < world->committed.last; i++) {
+        if (world->commit_terms[i] < term) {
+            CHECK(log_has(&server->log, i + 1U, world->committed.at[i]));
+        }
+    }
+}
+
+static void check_leader(struct small_world *world, size_t i, uint64_t term)
+{
+    CHECK(term < SMALL_TERMS_MAX);
+    if (world->leaders[term] == i + 1) {
+        return;
+    }
+    CHECK(world->leaders[term] == 0);
+    world->leaders[term] = (uint8_t)(i + 1);
+    check_complete(world, &world->servers[i], term);
+}
+
+static void check_on_majority(const struct small_world *world, uint64_t index,
+                              struct small_entry entry)
+{
+    size_t disks = 0;
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        disks += log_has(&world->servers[i].disk.log, index, entry);
+    }
+    CHECK(disks > SMALL_SERVERS / 2);
+}
+
+static void check_commit(struct small *small, size_t self)
+{
+    struct small_world *world = &small->world;
+    struct small_server *server = &world->servers[self];
+    uint64_t commit_index = small->effects.commit_index;
+    CHECK(commit_index <= server->log.last);
+    CHECK(commit_index >= server->commit_seen);
+    for (uint64_t i = server->commit_seen + 1U; i <= commit_index; i++) {
+        struct small_entry entry = server->log.at[i - 1];
+        if (i <= world->committed.last) {
+            CHECK(log_has(&world->committed, i, entry));
+        } else {
+            check_on_majority(world, i, entry);
+            world->commit_terms[i - 1] = (uint8_t)small->effects.term;
+            log_put(&world->committed, entry);
+        }
+    }
+    server->commit_seen = (uint8_t)commit_index;
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        if (raft_role(small->cores[i]) == RAFT_LEADER) {
+            check_complete(world, &world->servers[i], raft_term(small->cores[i]));
+        }
+    }
+}
+
+static void check_message(const struct small_server *server, const struct raft_message *message)
+{
+    if (message->type == RAFT_VOTE_REQUEST && !message->vote_request.pre) {
+        CHECK(server->disk.term == message->term);
+        CHECK(server->disk.voted_for == message->from);
+    }
+    if (message->type == RAFT_VOTE_RESPONSE && message->vote_response.granted &&
+        !message->vote_response.pre) {
+        CHECK(server->disk.term == message->term);
+        CHECK(server->disk.voted_for == message->to);
+    }
+    if (message->type == RAFT_APPEND_RESPONSE && message->append_response.success) {
+        CHECK(server->disk.term == message->term);
+        uint64_t match = message->append_response.match_index;
+        CHECK(match <= server->disk.log.last);
+        CHECK(match == 0 || log_has(&server->log, match, server->disk.log.at[match - 1]));
+    }
+}
+
+/* ---- effects ---- */
+
+static void take_store(struct small *small, size_t self, const struct small_flight *received)
+{
+    struct small_world *world = &small->world;
+    struct small_server *server = &world->servers[self];
+    const struct raft_store *store = &small->effects.store;
+    CHECK(server->write_count < SMALL_WRITES_MAX);
+    struct small_write *write = &server->writes[server->write_count++];
+    *write = (struct small_write){.store = *store};
+    if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
+        log_truncate(&server->log, store->truncate_from);
+    }
+    if ((store->flags & RAFT_STORE_ENTRIES) == 0) {
+        return;
+    }
+    CHECK(store->append_first == server->log.last + 1U);
+    for (uint64_t i = 0; i < store->append_count; i++) {
+        uint64_t index = store->append_first + i;
+        struct small_entry entry = {.term = (uint8_t)store->term};
+        if ((store->flags & RAFT_STORE_NOOP) != 0) {
+            CHECK(store->append_count == 1);
+        } else if (received != NULL) {
+            entry = received->entries[index - received->message.append_request.prev_index - 1];
+        } else {
+            entry.value = ++world->values;
+        }
+        write->entries[i] = entry;
+        know_entry(world, index, entry, index == 1 ? 0 : server->log.at[index - 2].term);
+        log_put(&server->log, entry);
+        CHECK(raft_term_at(small->cores[self], index) == entry.term);
+    }
+}
+
+/* Nothing in it but what was sent, so that equal messages are equal bytes. */
+static void make_flight(const struct small_server *server, const struct raft_message *message,
+                        struct small_flight *flight)
+{
+    memset(flight, 0, sizeof *flight);
+    flight->message.type = message->type;
+    flight->message.from = message->from;
+    flight->message.to = message->to;
+    flight->message.term = message->term;
+    switch (message->type) {
+    case RAFT_VOTE_REQUEST:
+        flight->message.vote_request.pre = message->vote_request.pre;
+        flight->message.vote_request.last_index = message->vote_request.last_index;
+        flight->message.vote_request.last_term = message->vote_request.last_term;
+        break;
+    case RAFT_VOTE_RESPONSE:
+        flight->message.vote_response = message->vote_response;
+        break;
+    case RAFT_APPEND_REQUEST: {
+        const struct raft_append_request *request = &message->append_request;
+        flight->message.append_request.prev_index = request->prev_index;
+        flight->message.append_request.prev_term = request->prev_term;
+        flight->message.append_request.commit_index = request->commit_index;
+        flight->message.append_request.read_round = request->read_round;
+        flight->message.append_request.entry_count = request->entry_count;
+        flight->message.append_request.run_count = request->run_count;
+        memcpy(flight->message.append_request.runs, request->runs,
+               request->run_count * sizeof *request->runs);
+        CHECK(request->prev_index + request->entry_count <= server->log.last);
+        memcpy(flight->entries, server->log.at + request->prev_index,
+               request->entry_count * sizeof *flight->entries);
+        break;
+    }
+    case RAFT_APPEND_RESPONSE:
+        flight->message.append_response.success = message->append_response.success;
+        flight->message.append_response.prev_index = message->append_response.prev_index;
+        flight->message.append_response.match_index = message->append_response.match_index;
+        flight->message.append_response.hint_index = message->append_response.hint_index;
+        flight->message.append_response.hint_term = message->append_response.hint_term;
+        flight->message.append_response.read_round = message->append_response.read_round;
+        break;
+    }
+}
+
+static void send_message(struct small *small, size_t self, const struct raft_message *message)
+{
+    struct small_world *world = &small->world;
+    const struct small_server *server = &world->servers[self];
+    CHECK(message->from == self + 1);
+    check_message(server, message);
+    CHECK(world->flight_count < SMALL_FLIGHTS_MAX);
+    make_flight(server, message, &world->flights[world->flight_count++]);
+}
+
+static void release_reads(struct small *small, struct small_server *server)
+{
+    CHECK(small->effects.read_tag <= server->tag);
+    while (server->reads_served < small->effects.read_tag) {
+        CHECK(small->effects.read_index >= server->reads[server->reads_served]);
+        server->reads_served++;
+    }
+}
+
+/* The entries of `received` are those that the store takes over; NULL: nothing was received. */
+static void step(struct small *small, size_t self, struct raft_event *event,
+                 const struct small_flight *received)
+{
+    struct small_server *server = &small->world.servers[self];
+    const struct raft_effects *effects = &small->effects;
+    event->now_ms = server->clock_ms;
+    int err = raft_step(small->cores[self], event, &small->effects);
+    /* Correct members never send what is refused, and nothing else here can be. */
+    CHECK(err == 0);
+    if (effects->store.flags != 0) {
+        take_store(small, self, received);
+    }
+    CHECK(server->log.last == raft_last_index(small->cores[self]));
+    for (size_t i = 0; i < effects->message_count; i++) {
+        send_message(small, self, &effects->messages[i]);
+    }
+    if (effects->role == RAFT_LEADER) {
+        check_leader(&small->world, self, effects->term);
+    } else {
+        server->reads_served = server->tag;
+    }
+    check_commit(small, self);
+    release_reads(small, server);
+}
+
+/* ---- life ---- */
+
+static struct raft *new_core(const struct small *small, size_t self)
+{
+    const struct small_server *server = &small->world.servers[self];
+    struct raft_config config = {
+        .id = self + 1,
+        .voter_count = SMALL_SERVERS,
+        .seed = self,
+        .heartbeat_ms = HEARTBEAT_MS,
+        .election_min_ms = ELECTION_MIN_MS,
+        .election_max_ms = ELECTION_MAX_MS,
+        .disk_stall_ms = UINT32_MAX,
+        .window_appends = SMALL_WINDOW,
+        .append_entries_max = SMALL_LOG_MAX,
+        .uncommitted_max = SMALL_LOG_MAX,
+        .trace = &small->traces[self],
+    };
+    struct raft_run runs[SMALL_LOG_MAX];
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        config.voters[i] = i + 1;
+    }
+    for (size_t i = 0; i < server->disk.log.last; i++) {
+        runs[i] = (struct raft_run){.term = server->disk.log.at[i].term, .count = 1};
+    }
+    struct raft_restored restored = {
+        .term = server->disk.term,
+        .voted_for = server->disk.voted_for,
+        .runs = runs,
+        .run_count = server->disk.log.last,
+    };
+    struct raft *raft = NULL;
+    int err = raft_new(&config, &restored, server->clock_ms, &raft);
+    CHECK(err == 0);
+    raft_check(raft);
+    return raft;
+}
+
+void small_done(struct small *small)
+{
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        raft_free(small->cores[i]);
+    }
+}
+
+/* ---- copies ---- */
+
+static size_t world_size(const struct small_world *world)
+{
+    return offsetof(struct small_world, flights) + world->flight_count * sizeof *world->flights;
+}
+
+static void save_core(const struct raft *raft, struct small_core *copy)
+{
+    CHECK(raft->trail.count <= SMALL_TERMS_MAX);
+    copy->raft = *raft;
+    memcpy(copy->runs, raft->trail.runs, raft->trail.count * sizeof *copy->runs);
+    memcpy(copy->windows, raft->windows, sizeof copy->windows);
+}
+
+/* The copy may be of another core of the same config: all pointers stay those of `raft`. */
+static void load_core(struct raft *raft, const struct small_core *copy)
+{
+    struct trail_run *runs = raft->trail.runs;
+    size_t capacity = raft->trail.capacity;
+    uint64_t *windows = raft->windows;
+    *raft = copy->raft;
+    raft->trail.runs = runs;
+    raft->trail.capacity = capacity;
+    raft->windows = windows;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        raft->peers[i].progress.window = windows + i * SMALL_WINDOW;
+    }
+    CHECK(raft->trail.count <= capacity);
+    memcpy(raft->trail.runs, copy->runs, raft->trail.count * sizeof *copy->runs);
+    memcpy(raft->windows, copy->windows, sizeof copy->windows);
+}
+
+void small_save(const struct small *small, struct small_snapshot *snapshot)
+{
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        save_core(small->cores[i], &snapshot->cores[i]);
+    }
+    memcpy(&snapshot->world, &small->world, world_size(&small->world));
+}
+
+void small_load(struct small *small, const struct small_snapshot *snapshot)
+{
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        load_core(small->cores[i], &snapshot->cores[i]);
+    }
+    memcpy(&small->world, &snapshot->world, world_size(&snapshot->world));
+}
+
+/* ---- disk ---- */
+
+static void apply_write(struct small_server *server, const struct small_write *write,
+                        uint64_t entries)
+{
+    const struct raft_store *store = &write->store;
+    if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
+        log_truncate(&server->disk.log, store->truncate_from);
+    }
+    for (uint64_t i = 0; i < store->append_count && i < entries; i++) {
+        CHECK(store->append_first + i == server->disk.log.last + 1U);
+        log_put(&server->disk.log, write->entries[i]);
+    }
+}
+
+/* Completes the oldest writes and returns the newest of their tickets. */
+static uint64_t complete_writes(struct small_server *server, size_t count)
+{
+    CHECK(count <= server->write_count);
+    uint64_t ticket = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct small_write *write = &server->writes[i];
+        apply_write(server, write, UINT64_MAX);
+        CHECK(write->store.term >= server->disk.term);
+        if (write->store.term == server->disk.term && server->disk.voted_for != 0) {
+            CHECK(write->store.voted_for == server->disk.voted_for);
+        }
+        server->disk.term = write->store.term;
+        server->disk.voted_for = write->store.voted_for;
+        ticket = write->store.ticket;
+    }
+    server->write_count -= count;
+    memmove(server->writes, server->writes + count, server->write_count * sizeof *server->writes);
+    return ticket;
+}
+
+static void crash(struct small *small, size_t self, const struct small_event *event)
+{
+    struct small_server *server = &small->world.servers[self];
+    (void)complete_writes(server, event->writes);
+    if (event->entries > 0) {
+        apply_write(server, &server->writes[0], event->entries);
+    }
+    server->write_count = 0;
+    server->commit_seen = 0;
+    server->reads_served = server->tag;
+    server->log = server->disk.log;
+    server->lives++;
+    struct raft *fresh = new_core(small, self);
+    struct small_core copy;
+    save_core(fresh, &copy);
+    raft_free(fresh);
+    load_core(small->cores[self], &copy);
+}
+
+/* ---- events ---- */
+
+static void add(struct small_event *events, size_t *count, struct small_event event)
+{
+    CHECK(*count < SMALL_EVENTS_MAX);
+    events[(*count)++] = event;
+}
+
+/* Whether the server would ignore a candidate, for as long as its clock stands still. */
+static bool holds_on(const struct raft *raft, uint64_t now_ms)
+{
+    return raft->role != RAFT_LEADER && raft->leader != 0 &&
+           now_ms - raft->heard_ms < ELECTION_MIN_MS;
+}
+
+static void add_deliveries(const struct small *small, struct small_event *events, size_t *count)
+{
+    const struct small_world *world = &small->world;
+    for (size_t i = 0; i < world->flight_count; i++) {
+        const struct raft_message *message = &world->flights[i].message;
+        size_t self = message->to - 1;
+        struct small_event event = {
+            .type = SMALL_DELIVER, .server = (uint8_t)self, .flight = (uint8_t)i};
+        bool twin = false;
+        for (size_t j = 0; j < i; j++) {
+            twin = twin ||
+                   memcmp(&world->flights[i], &world->flights[j], sizeof world->flights[i]) == 0;
+        }
+        if (twin) {
+            continue;
+        }
+        add(events, count, event);
+        if (message->type == RAFT_VOTE_REQUEST &&
+            holds_on(small->cores[self], world->servers[self].clock_ms)) {
+            event.type = SMALL_DELIVER_OFF;
+            add(events, count, event);
+        }
+    }
+}
+
+static void add_disk(const struct small *small, size_t self, struct small_event *events,
+                     size_t *count)
+{
+    const struct small_server *server = &small->world.servers[self];
+    struct small_event event = {.type = SMALL_STORE, .server = (uint8_t)self};
+    for (size_t i = 1; i <= server->write_count; i++) {
+        event.writes = (uint8_t)i;
+        add(events, count, event);
+    }
+    if (small->world.left.crashes == 0) {
+        return;
+    }
+    event.type = SMALL_CRASH;
+    for (size_t i = 0; i <= server->write_count; i++) {
+        event.writes = (uint8_t)i;
+        uint64_t entries = i < server->write_count ? server->writes[i].store.append_count : 0;
+        for (event.entries = 0; event.entries <= entries; event.entries++) {
+            add(events, count, event);
+        }
+    }
+}
+
+size_t small_events(const struct small *small, struct small_event events[SMALL_EVENTS_MAX])
+{
+    const struct small_budget *left = &small->world.left;
+    size_t count = 0;
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        const struct raft *raft = small->cores[i];
+        struct small_event event = {.server = (uint8_t)i};
+        add_disk(small, i, events, &count);
+        if (raft->role != RAFT_LEADER && left->elections > 0) {
+            event.type = SMALL_EXPIRE;
+            add(events, &count, event);
+        }
+        if (raft->role == RAFT_LEADER && left->heartbeats > 0) {
+            event.type = SMALL_HEARTBEAT;
+            add(events, &count, event);
+        }
+        if (raft->role == RAFT_LEADER && left->entries > 0) {
+            event.type = SMALL_PROPOSE;
+            add(events, &count, event);
+        }
+        if (raft->role == RAFT_LEADER && left->reads > 0) {
+            event.type = SMALL_READ;
+            add(events, &count, event);
+        }
+    }
+    add_deliveries(small, events, &count);
+    return count;
+}
+
+static void wait_until(struct small_server *server, uint64_t at_ms)
+{
+    if (server->clock_ms < at_ms) {
+        server->clock_ms = at_ms;
+    }
+}
+
+static void deliver(struct small *small, size_t self, const struct small_event *event)
+{
+    struct small_world *world = &small->world;
+    struct small_flight flight = world->flights[event->flight];
+    world->flight_count--;
+    memmove(world->flights + event->flight, world->flights + event->flight + 1,
+            (world->flight_count - event->flight) * sizeof *world->flights);
+    if (event->type == SMALL_DELIVER_OFF) {
+        wait_until(&world->servers[self], small->cores[self]->heard_ms + ELECTION_MIN_MS);
+    }
+    struct raft_event received = {.type = RAFT_RECEIVED, .message = &flight.message};
+    step(small, self, &received, &flight);
+}
+
+static void ask_read(struct small *small, size_t self)
+{
+    struct small_server *server = &small->world.servers[self];
+    CHECK(server->tag < SMALL_READS_MAX);
+    server->reads[server->tag++] = small->world.committed.last;
+    struct raft_event asked = {.type = RAFT_READ_ASKED, .read_tag = server->tag};
+    step(small, self, &asked, NULL);
+}
+
+void small_step(struct small *small, const struct small_event *event)
+{
+    size_t self = event->server;
+    struct small_world *world = &small->world;
+    struct small_server *server = &world->servers[self];
+    struct raft_event ticked = {.type = RAFT_TICKED};
+    struct raft_event proposed = {.type = RAFT_PROPOSED, .propose_count = 1};
+    struct raft_event stored = {.type = RAFT_STORED};
+    switch ((enum small_event_type)event->type) {
+    case SMALL_DELIVER:
+    case SMALL_DELIVER_OFF:
+        deliver(small, self, event);
+        break;
+    case SMALL_STORE:
+        stored.ticket = complete_writes(server, event->writes);
+        step(small, self, &stored, NULL);
+        break;
+    case SMALL_EXPIRE:
+        world->left.elections--;
+        wait_until(server, small->cores[self]->election_due_ms);
+        step(small, self, &ticked, NULL);
+        break;
+    case SMALL_HEARTBEAT:
+        world->left.heartbeats--;
+        wait_until(server, small->cores[self]->heartbeat_due_ms);
+        step(small, self, &ticked, NULL);
+        break;
+    case SMALL_PROPOSE:
+        world->left.entries--;
+        step(small, self, &proposed, NULL);
+        break;
+    case SMALL_READ:
+        world->left.reads--;
+        ask_read(small, self);
+        break;
+    case SMALL_CRASH:
+        world->left.crashes--;
+        crash(small, self, event);
+        break;
+    }
+}
+
+void small_describe(const struct small *small, const struct small_event *event, char *line,
+                    size_t size)
+{
+    const char *names[] = {"receives",         "lets go of its leader and receives",
+                           "stored",           "election timer",
+                           "heartbeat timer",  "proposed to",
+                           "asked for a read", "crashes and restarts"};
+    char more[64] = "";
+    if (event->type <= SMALL_DELIVER_OFF) {
+        const struct raft_message *message = &small->world.flights[event->flight].message;
+        const char *types[] = {"vote request", "vote response", "append", "append response"};
+        (void)snprintf(more, sizeof more, " %s of %" PRIu64 " in term %" PRIu64,
+                       types[message->type], message->from, message->term);
+    } else if (event->type == SMALL_STORE || event->type == SMALL_CRASH) {
+        (void)snprintf(more, sizeof more, ", %u of %zu writes", event->writes,
+                       small->world.servers[event->server].write_count);
+    }
+    (void)snprintf(line, size, "%u %s%s", event->server + 1U, names[event->type], more);
+}
+
+/* The first election as it goes when nothing goes wrong. */
+static void elect_first(struct small *small)
+{
+    struct small_world *world = &small->world;
+    world->left.elections++;
+    small_step(small, &(struct small_event){.type = SMALL_EXPIRE, .server = 0});
+    while (raft_role(small->cores[0]) != RAFT_LEADER) {
+        for (uint8_t i = 0; i < SMALL_SERVERS; i++) {
+            uint8_t writes = (uint8_t)world->servers[i].write_count;
+            if (writes > 0) {
+                small_step(small, &(struct small_event){
+                                      .type = SMALL_STORE, .server = i, .writes = writes});
+            }
+        }
+        if (world->flight_count > 0) {
+            uint8_t to = (uint8_t)(world->flights[0].message.to - 1);
+            small_step(small, &(struct small_event){.type = SMALL_DELIVER, .server = to});
+        }
+    }
+    small_forget(small);
+}
+
+void small_init(struct small *small, const struct small_budget *budget, trace_sink_fn sink)
+{
+    *small = (struct small){.world = {.left = *budget}};
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        small->ids[i] = i + 1;
+        small->traces[i] =
+            (struct trace){.sink = sink, .context = &small->ids[i], .level = TRACE_DEBUG};
+        small->cores[i] = new_core(small, i);
+    }
+    if (budget->led) {
+        elect_first(small);
+    }
+}
