@@ -16,6 +16,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 
@@ -87,6 +88,9 @@ void election_begin_pre_vote(struct raft *raft)
 static bool log_is_as_complete(const struct raft *raft, const struct raft_vote_request *request)
 {
     uint64_t last_term = trail_term(&raft->trail, raft->trail.last);
+    if (MUTATION(skip_log_check)) {
+        return true;
+    }
     if (request->last_term != last_term) {
         return request->last_term > last_term;
     }
@@ -149,6 +153,9 @@ void election_vote_request(struct raft *raft, const struct raft_message *message
     if (message->term > raft->term) {
         role_see_term(raft, message->term, message->from);
     }
+    if (MUTATION(reset_vote_in_term) && raft->role == RAFT_FOLLOWER) {
+        raft->voted_for = 0;
+    }
     const char *refusal = NULL;
     if (message->term < raft->term) {
         refusal = "the term is over";
@@ -204,7 +211,7 @@ void election_vote_response(struct raft *raft, const struct raft_message *messag
 
 void election_stored(struct raft *raft)
 {
-    if (!term_is_durable(raft)) {
+    if (!term_is_durable(raft) && !MUTATION(vote_without_sync)) {
         return;
     }
     if (raft->grant_owed) {

@@ -14,6 +14,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 
@@ -50,6 +51,9 @@ static void refuse(struct raft *raft, const struct raft_message *message)
 
 static uint64_t durable_match(const struct raft *raft)
 {
+    if (MUTATION(ack_before_sync)) {
+        return raft->verified;
+    }
     return raft->durable.index < raft->verified ? raft->durable.index : raft->verified;
 }
 
@@ -79,6 +83,11 @@ static void take_entries(struct raft *raft, const struct raft_message *message)
     uint64_t first = request->prev_index + 1;
     uint64_t last = request->prev_index + request->entry_count;
     uint64_t from = trail_first_new(&raft->trail, first, request->runs, request->run_count);
+    if (MUTATION(truncate_on_any_append) && from > last && last < raft->trail.last &&
+        last >= raft->commit_index) {
+        raft->verified = raft->verified < last ? raft->verified : last;
+        effects_truncate(raft, last + 1);
+    }
     if (from > last) {
         STORY(raft,
               "append of %" PRIu64 " in term %" PRIu64 ": has %" PRIu64 "..%" PRIu64 " already",
@@ -133,6 +142,10 @@ void follow_append(struct raft *raft, const struct raft_message *message)
     }
     uint64_t commit =
         request->commit_index < raft->verified ? request->commit_index : raft->verified;
+    if (MUTATION(unclamped_commit)) {
+        commit =
+            request->commit_index < raft->trail.last ? request->commit_index : raft->trail.last;
+    }
     if (commit > raft->commit_index) {
         commit_to(raft, commit);
     }

@@ -8,6 +8,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 
 uint64_t quorum_value(const uint64_t *values, size_t count)
 {
@@ -22,6 +23,9 @@ uint64_t quorum_value(const uint64_t *values, size_t count)
         sorted[at] = values[i];
     }
     size_t majority = count / 2 + 1;
+    if (MUTATION(quorum_of_half) && count > 1) {
+        majority = count / 2;
+    }
     return sorted[majority - 1];
 }
 

@@ -13,6 +13,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 
@@ -22,7 +23,7 @@ static bool begin_round(struct raft *raft)
     if (reads->tag_waiting == 0 || reads->round_tag != 0) {
         return false;
     }
-    if (raft->commit_index < raft->noop_index) {
+    if (raft->commit_index < raft->noop_index && !MUTATION(read_before_noop)) {
         return false;
     }
     reads->round++;
@@ -44,7 +45,8 @@ static bool begin_round(struct raft *raft)
 static void end_round(struct raft *raft)
 {
     struct reads *reads = &raft->reads;
-    if (reads->round_tag == 0 || quorum_round(raft) < reads->round) {
+    bool confirmed = quorum_round(raft) >= reads->round || MUTATION(read_without_round);
+    if (reads->round_tag == 0 || !confirmed) {
         return;
     }
     CHECK(reads->round_index <= raft->commit_index);

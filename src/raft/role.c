@@ -19,6 +19,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 
@@ -70,6 +71,9 @@ void role_start(struct raft *raft)
 
 void role_see_term(struct raft *raft, uint64_t term, uint64_t from)
 {
+    if (MUTATION(no_step_down) && raft->role == RAFT_LEADER) {
+        return;
+    }
     if (raft->role == RAFT_FOLLOWER) {
         STORY(raft, "server %" PRIu64 " is in term %" PRIu64 ", own term was %" PRIu64, from, term,
               raft->term);

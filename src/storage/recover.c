@@ -20,6 +20,7 @@
 #include "storage/opening.h"
 
 #include "base/memory.h"
+#include "base/mutation.h"
 #include "storage/store.h"
 
 #include <inttypes.h>
@@ -200,7 +201,7 @@ static void recovered(struct opening *opening)
         refuse(opening, "VOTE says that the log goes on there");
         return;
     }
-    if (opening->vote.synced_sequence >= opening->expected) {
+    if (opening->vote.synced_sequence >= opening->expected && !MUTATION(damage_as_tail)) {
         refuse(opening, "VOTE knows it to be synced");
         return;
     }
@@ -241,7 +242,8 @@ static void scan(struct opening *opening)
         };
         if (!is_zero(at, SECTOR_SIZE)) {
             opening->nonzero_end = opening->position + SECTOR_SIZE;
-            if (batch_decode(at, place, &batch) == 0 && batch.sequence > opening->expected) {
+            if (batch_decode(at, place, &batch) == 0 && batch.sequence > opening->expected &&
+                !MUTATION(damage_as_tail)) {
                 char name[SEGMENT_NAME_SIZE];
                 char proof[128];
                 segment_name(opening->number, name);

@@ -1,5 +1,6 @@
 #include "storage/writer.h"
 
+#include "base/mutation.h"
 #include "storage/store.h"
 
 static const uint8_t padding[SECTOR_SIZE];
@@ -147,6 +148,9 @@ static void batch_written(struct io_file_op *op, int64_t result)
     const struct batch *batch = &writer->batch;
     writer->busy = false;
     writer->torn = false;
+    if (MUTATION(ignore_sync_error) && result < 0) {
+        result = (int64_t)batch_disk_size(batch);
+    }
     if (result < 0) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(writer->segment.number, name);

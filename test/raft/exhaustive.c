@@ -29,6 +29,10 @@
  *     exhaustive                   the scopes below, in seconds
  *     exhaustive LED ELECTIONS ENTRIES CRASHES HEARTBEATS READS        one scope, however large
  *
+ * "exhaustive 1 1 2 1 0 0", the second of two elections, two entries and one crash in any order,
+ * has 15132224 states and 87146073 transitions; without sanitizers it took two minutes, and about
+ * a hundred bytes of memory a state.
+ *
  * The search runs in a process of its own and keeps its path where the parent sees it. When a
  * check ends the search, the parent tells the path's story, step by step, up to the same check.
  */
