@@ -106,7 +106,8 @@ static size_t take_entry(struct read_job *job, size_t at, size_t end, uint64_t i
 
 /*
  * Takes the entries of one extent, which stands at `at` in the bytes read. Returns true, or false
- * with the place of the damage.
+ * with the place of the damage. What stands behind the last entry that is asked for is not looked
+ * at: it may be a batch that is being written.
  */
 static bool take_extent(struct read_job *job, const struct extent *extent, size_t at,
                         size_t *ret_damage)
@@ -114,7 +115,7 @@ static bool take_extent(struct read_job *job, const struct extent *extent, size_
     size_t end = at + extent->size;
     uint64_t index = extent->first;
     uint64_t batch_end = extent->raw ? extent->end : extent->first;
-    while (index < extent->end) {
+    while (index < extent->end && index <= job->last) {
         if (index == batch_end) {
             struct batch batch;
             at = sector_round_up(job->offset + at) - job->offset;
@@ -252,8 +253,10 @@ void storage_read_start(struct storage *storage, struct storage_read *read, uint
     if (first > storage->synced_last) {
         position = storage->extents.count;
     }
-    size_t extent_count =
-        position == storage->extents.count ? 0 : count_extents(storage, position, last, size_max);
+    uint64_t last_synced = last < storage->synced_last ? last : storage->synced_last;
+    size_t extent_count = position == storage->extents.count
+                              ? 0
+                              : count_extents(storage, position, last_synced, size_max);
     struct read_job *job = memory_new(1, sizeof *job + extent_count * sizeof job->extents[0]);
     *job = (struct read_job){
         .storage = storage,
@@ -269,7 +272,7 @@ void storage_read_start(struct storage *storage, struct storage_read *read, uint
     io_timer_init(&job->timer, timer_due);
     if (extent_count > 0) {
         memcpy(job->extents, &storage->extents.at[position], extent_count * sizeof job->extents[0]);
-        job->last = last < storage->synced_last ? last : storage->synced_last;
+        job->last = last_synced;
         start_from_disk(job);
         return;
     }

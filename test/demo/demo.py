@@ -294,6 +294,7 @@ class Demo:
     def stay(self):
         """The shell, on the cluster that was just shown."""
         self.screen.title("The cluster stays up until you quit")
+        self.client("delete-range", "load-")
         self.screen.inset("in another terminal:  %s client --cluster %s" % (
             os.path.relpath(self.binary), self.cluster.text))
         print(flush=True)
