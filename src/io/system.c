@@ -118,7 +118,9 @@ int system_resolve(struct io *io, const char *host_port, struct io_address *ret_
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    if (getaddrinfo(host, port, &hints, &found) != 0) {
+    /* localhost is this machine (RFC 6761), also where no file and no server says so. */
+    const char *name = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    if (getaddrinfo(name, port, &hints, &found) != 0) {
         return KV_ERR_ADDRESS;
     }
     const struct addrinfo *chosen = NULL;
