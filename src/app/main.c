@@ -1,5 +1,6 @@
 /* The one binary: finds out which part of kvapp is meant, and starts it. */
 #include "app/server.h"
+#include "app/sim.h"
 #include "cli/cli.h"
 
 #include "base/memory.h"
@@ -32,6 +33,8 @@ static int run_subcommand(const struct options *options)
         return cli_client_main(options);
     case OWNER_BENCH:
         return cli_bench_main(options);
+    case OWNER_SIM:
+        return sim_main(options);
     default:
         return EXIT_NO_SUBCOMMAND;
     }

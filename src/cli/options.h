@@ -38,6 +38,7 @@ enum option_owner {
     OWNER_BENCH = 1 << 2,
     OWNER_RANGE = 1 << 3,   /* list, scan and delete-range, in the shell too */
     OWNER_PROGRAM = 1 << 4, /* kvapp itself, without a subcommand */
+    OWNER_SIM = 1 << 5,
 };
 
 enum option_id {
@@ -72,6 +73,14 @@ enum option_id {
     OPTION_VALUE_SIZE,
     OPTION_PIPELINE,
     OPTION_SEED,
+    OPTION_SEEDS,
+    OPTION_FOR,
+    OPTION_NODES,
+    OPTION_DURATION,
+    OPTION_FAULTS,
+    OPTION_TRACE,
+    OPTION_JOBS,
+    OPTION_SHRINK,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION,

@@ -322,12 +322,88 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_SEED] =
         {
             .type = OPTION_U64,
-            .owners = OWNER_BENCH,
+            .owners = OWNER_BENCH | OWNER_SIM,
             .name = "seed",
             .value_name = "N",
             .max = INT64_MAX,
             .initial = "1",
-            .help = "The same seed gives the same keys in the same order.",
+            .help =
+                "The same seed gives the same keys in the same order (bench), the same run (sim).",
+        },
+    [OPTION_SEEDS] =
+        {
+            .type = OPTION_TEXT,
+            .owners = OWNER_SIM,
+            .name = "seeds",
+            .value_name = "A..B",
+            .help = "Runs all seeds from A to B.",
+        },
+    [OPTION_FOR] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SIM,
+            .name = "for",
+            .value_name = "SECONDS",
+            .min = 1,
+            .max = 10000000,
+            .help = "Runs random seeds, or those from the first of --seeds on, for this long.",
+        },
+    [OPTION_NODES] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SIM,
+            .name = "nodes",
+            .value_name = "N",
+            .min = 1,
+            .max = 5,
+            .help = "Servers of the cluster. Without it, each seed draws 1, 3 or 5.",
+        },
+    [OPTION_DURATION] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SIM,
+            .name = "duration",
+            .value_name = "SECONDS",
+            .min = 1,
+            .max = 100000,
+            .initial = "60",
+            .help = "Virtual time under faults; the healing comes on top.",
+        },
+    [OPTION_FAULTS] =
+        {
+            .type = OPTION_TEXT,
+            .owners = OWNER_SIM,
+            .name = "faults",
+            .value_name = "LIST",
+            .initial = "all",
+            .help = "The kinds of faults that a seed may draw: all, none, or some of power, kill, "
+                    "stop, pause, partition, cut-off, link, reset, accept, slow-disk, stall, "
+                    "io-error, full-disk, rot, clock, jump, client.",
+        },
+    [OPTION_TRACE] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_SIM,
+            .name = "trace",
+            .help = "Tells the whole story of one seed on standard output.",
+        },
+    [OPTION_JOBS] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SIM,
+            .name = "jobs",
+            .value_name = "N",
+            .min = 1,
+            .max = 64,
+            .help = "Processes at work. Without it, one for each processor.",
+        },
+    [OPTION_SHRINK] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_SIM,
+            .name = "shrink",
+            .help = "When a seed fails, looks for the fewest faults and the shortest duration with "
+                    "which it still does.",
         },
     [OPTION_VERBOSE] =
         {
@@ -342,7 +418,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_HELP] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_PROGRAM,
+            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_PROGRAM,
             .name = "help",
             .letter = 'h',
             .help = "Print this help.",
@@ -350,7 +426,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_VERSION] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_PROGRAM,
+            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_PROGRAM,
             .name = "version",
             .help = "Print the version.",
         },
@@ -395,6 +471,18 @@ const struct subcommand subcommand_table[] = {
             "Exit status: 0 done, 1 when a reply was wrong or missing, 2 wrong usage, 3 no "
             "answer.\n",
         .takes_words = true,
+    },
+    {
+        .owner = OWNER_SIM,
+        .name = "sim",
+        .usage = "",
+        .summary = "run whole clusters in virtual time under drawn faults, and judge them",
+        .about =
+            "Runs a cluster with its clients in one thread, on simulated machines, disks, clocks\n"
+            "and networks, under faults that the seed draws, and checks after every step that\n"
+            "nothing acknowledged is lost and nothing answered is wrong. Without --seed, --seeds\n"
+            "and --for: random seeds for ten seconds. See docs/SIMULATOR.md.\n"
+            "Exit status: 0 all is well, 1 a property was broken, 2 wrong usage.\n",
     },
     {0},
 };

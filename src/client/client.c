@@ -68,7 +68,28 @@ static int init_contacts(struct kvapp_client *client, uint32_t port_offset)
     return 0;
 }
 
+static int make_loop(struct io *io, const struct kvapp_client_options *options,
+                     struct loop **ret_loop)
+{
+    if (options->share_loop_with != NULL) {
+        *ret_loop = options->share_loop_with->loop;
+        loop_ref(*ret_loop);
+        return 0;
+    }
+    if (io != NULL) {
+        loop_new_on(io, ret_loop);
+        return 0;
+    }
+    return loop_new(options->portable_io, ret_loop);
+}
+
 int kvapp_client_new(const struct kvapp_client_options *options, struct kvapp_client **ret_client)
+{
+    return client_new_on(NULL, options, ret_client);
+}
+
+int client_new_on(struct io *io, const struct kvapp_client_options *options,
+                  struct kvapp_client **ret_client)
 {
     struct members members;
     char error[256];
@@ -77,14 +98,9 @@ int kvapp_client_new(const struct kvapp_client_options *options, struct kvapp_cl
         return KV_ERR_INVALID;
     }
     struct loop *loop = NULL;
-    if (options->share_loop_with != NULL) {
-        loop = options->share_loop_with->loop;
-        loop_ref(loop);
-    } else {
-        int err = loop_new(options->portable_io, &loop);
-        if (err != 0) {
-            return err;
-        }
+    int err = make_loop(io, options, &loop);
+    if (err != 0) {
+        return err;
     }
     struct kvapp_client *client = memory_new(1, sizeof *client);
     client->loop = loop;
@@ -100,7 +116,7 @@ int kvapp_client_new(const struct kvapp_client_options *options, struct kvapp_cl
     session_init(&client->session);
     pool_init(&client->pool);
     list_init(&client->refused);
-    int err = init_contacts(client, or_default(options->client_port_offset, PORT_OFFSET_DEFAULT));
+    err = init_contacts(client, or_default(options->client_port_offset, PORT_OFFSET_DEFAULT));
     if (err != 0) {
         kvapp_client_free(client);
         return err;

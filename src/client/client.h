@@ -72,6 +72,10 @@ struct kvapp_client {
 
 /* ---- client.c ---- */
 
+/* kvapp_client_new on an io that stays the caller's (the simulator's); NULL: one of its own. */
+int client_new_on(struct io *io, const struct kvapp_client_options *options,
+                  struct kvapp_client **ret_client);
+
 /* Formats kvapp_client_error. */
 __attribute__((format(printf, 2, 3))) void client_explain(struct kvapp_client *client,
                                                           const char *format, ...);

@@ -16,12 +16,18 @@ int loop_new(bool portable_io, struct loop **ret_loop)
     if (err != 0) {
         return err;
     }
+    loop_new_on(io, ret_loop);
+    (*ret_loop)->owns_io = true;
+    return 0;
+}
+
+void loop_new_on(struct io *io, struct loop **ret_loop)
+{
     struct loop *loop = memory_new(1, sizeof *loop);
     loop->io = io;
     loop->users = 1;
     list_init(&loop->marked);
     *ret_loop = loop;
-    return 0;
 }
 
 void loop_ref(struct loop *loop)
@@ -36,7 +42,9 @@ void loop_unref(struct loop *loop)
     loop->users--;
     if (loop->users == 0) {
         CHECK(list_empty(&loop->marked));
-        io_free(loop->io);
+        if (loop->owns_io) {
+            io_free(loop->io);
+        }
         free(loop);
     }
 }

@@ -14,6 +14,7 @@
 
 struct loop {
     struct io *io;
+    bool owns_io;
     size_t users;
     bool running;
     struct list marked;
@@ -27,6 +28,8 @@ struct loop_user {
 
 /* Makes a loop with one user: 0 or KV_ERR_IO. */
 int loop_new(bool portable_io, struct loop **ret_loop);
+/* On an io that stays the caller's and outlives the loop. */
+void loop_new_on(struct io *io, struct loop **ret_loop);
 void loop_ref(struct loop *loop);
 void loop_unref(struct loop *loop);
 

@@ -31,8 +31,8 @@ ARROWS = {
     "node": ["raft", "storage", "kv", "wire", "io"],
     "client": ["wire", "kv/command.h", "io"],
     "cli": ["client"],
-    "app": ["node", "cli"],
-    "sim": ["node", "client", "io"],
+    "app": ["node", "cli", "sim"],
+    "sim": ["node", "client", "io", "kv", "storage", "raft"],
 }
 PUBLIC = {
     "kvapp/err.h": "base",

@@ -1,0 +1,316 @@
+#include "sim/cluster.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "sim/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    RAFT_PORT = 7000,
+    LOOK_US = 1000 * 1000,
+    RESTART_US = 1000 * 1000, /* after a server ended by itself */
+    FIRST_START_US = 200 * 1000,
+};
+
+/* ---- what servers log ---- */
+
+/* Rare branches that only the log tells of. */
+static void note_branch(struct simulation *simulation, const char *line)
+{
+    static const struct {
+        const char *words;
+        enum reached_branch branch;
+    } branches[] = {
+        {"pre-candidate -> follower: server", REACHED_DEPOSED},
+        {"nobody won term", REACHED_SPLIT_VOTE},
+        {"campaigns in term", REACHED_PRE_VOTE_YIELDED},
+        {"leader -> follower: server", REACHED_DEPOSED},
+        {"leader -> follower: no majority", REACHED_QUORUM_LOST},
+        {"leader -> follower: ticket", REACHED_DISK_LOST},
+        {"a crash had left an unfinished write", REACHED_TORN_TAIL},
+    };
+    for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
+        const char *at = strstr(line, branches[i].words);
+        if (at != NULL && (branches[i].branch != REACHED_PRE_VOTE_YIELDED ||
+                           strstr(line, "pre-candidate -> follower") != NULL)) {
+            simulation_reached(simulation, branches[i].branch);
+            return;
+        }
+    }
+}
+
+static void log_line(void *context, enum kvapp_log_level level, const char *line)
+{
+    struct server *server = context;
+    struct simulation *simulation = server->cluster->simulation;
+    if (server->muted) {
+        return;
+    }
+    if (level <= KVAPP_LOG_INFO) {
+        note_branch(simulation, line);
+    }
+    TELL(simulation, server->name, "%s", line);
+}
+
+/* ---- life ---- */
+
+static void supervise(struct sim_event *event)
+{
+    cluster_start(CONTAINER_OF(event, struct server, supervisor));
+}
+
+static void restart_later(struct server *server, uint64_t down_us)
+{
+    struct sim_world *world = server->cluster->simulation->world;
+    if (server->supervised && !server->refused) {
+        sim_world_schedule(world, &server->supervisor, sim_world_now(world) + down_us);
+    }
+}
+
+/* Takes a node that ended, or whose io was cut off, out of the world. */
+static void bury(struct server *server)
+{
+    server->muted = true;
+    kvapp_node_free(server->node);
+    server->muted = false;
+    io_free(server->io);
+    server->node = NULL;
+    server->io = NULL;
+    server->stopping = false;
+    server->view.recovered = false;
+}
+
+void cluster_start(struct server *server)
+{
+    struct cluster *cluster = server->cluster;
+    struct simulation *simulation = cluster->simulation;
+    if (server->node != NULL || server->refused) {
+        return;
+    }
+    sim_world_cancel(simulation->world, &server->supervisor);
+    sim_host_boot(server->host, &server->io);
+    struct kvapp_node_options options;
+    kvapp_node_options_init(&options);
+    options.node_id = server->number + 1;
+    options.bind = server->address;
+    options.cluster = cluster->members;
+    options.data_dir = "/data";
+    options.timing = cluster->timing;
+    options.segment_size = cluster->segment_size;
+    options.cache_size = cluster->cache_size;
+    options.log = log_line;
+    options.log_context = server;
+    options.log_level =
+        trace_wanted(simulation->options->trace, TRACE_DEBUG) ? KVAPP_LOG_DEBUG : KVAPP_LOG_INFO;
+    char error[512];
+    server->view.fresh = true;
+    int err = node_new_on(server->io, &options, error, sizeof error, &server->node);
+    if (err != 0) {
+        simulation_fail(simulation, "start", "%s cannot be made: %s", server->name, error);
+        server->node = NULL;
+        io_free(server->io);
+        server->io = NULL;
+    }
+}
+
+void cluster_crash(struct server *server, enum sim_crash crash, uint64_t down_us)
+{
+    struct simulation *simulation = server->cluster->simulation;
+    if (server->node == NULL) {
+        return;
+    }
+    simulation->result->crashes++;
+    sim_host_crash(server->host, crash);
+    bury(server);
+    restart_later(server, down_us);
+}
+
+void cluster_stop(struct server *server)
+{
+    if (server->node != NULL && !server->stopping) {
+        server->stopping = true;
+        kvapp_node_stop(server->node);
+        sim_host_wake(server->host);
+    }
+}
+
+/* A server that ends without being asked needs a good reason. */
+static bool may_end(struct simulation *simulation, const struct server *server, int err)
+{
+    const struct sim_counters *counters = sim_world_counters(simulation->world);
+    switch (err) {
+    case KV_ERR_IO:
+        simulation_reached(simulation, REACHED_DISK_FAILED);
+        return server->may_be_hurt;
+    case KV_ERR_FULL:
+        simulation_reached(simulation, REACHED_DISK_FULL);
+        return counters->faults[SIM_FAULT_NO_SPACE] > 0;
+    case KV_ERR_DAMAGED:
+        simulation_reached(simulation, REACHED_REFUSED_START);
+        return server->may_be_hurt;
+    default:
+        return false;
+    }
+}
+
+static void end(struct server *server)
+{
+    struct simulation *simulation = server->cluster->simulation;
+    int err = server->node->ended_err;
+    char sentence[300];
+    (void)snprintf(sentence, sizeof sentence, "%.299s", kvapp_node_error(server->node));
+    TELL(simulation, server->name, "has ended: %s", err == 0 ? "as asked" : sentence);
+    bool asked = server->stopping && err == 0;
+    bury(server);
+    if (!asked && !may_end(simulation, server, err)) {
+        simulation_fail(simulation, "stays-up", "%s ended by itself: %s", server->name, sentence);
+        return;
+    }
+    server->refused = err == KV_ERR_DAMAGED;
+    restart_later(server, RESTART_US);
+}
+
+bool cluster_turn(struct cluster *cluster, const struct sim_host *host)
+{
+    size_t number = sim_host_number(host);
+    if (number >= cluster->count) {
+        return false;
+    }
+    struct server *server = &cluster->servers[number];
+    struct kvapp_node *node = server->node;
+    CHECK(node != NULL);
+    (void)kvapp_node_step(node, 0);
+    state_look(cluster->simulation, server);
+    if (node->state == NODE_ENDED) {
+        end(server);
+    } else if (node->more_work) {
+        sim_host_wake(server->host);
+    }
+    return true;
+}
+
+/* ---- all of them ---- */
+
+struct server *cluster_leader(struct cluster *cluster)
+{
+    struct server *leader = NULL;
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        if (server->node != NULL && server->node->state == NODE_SERVING &&
+            kvapp_node_role(server->node) == RAFT_LEADER &&
+            (leader == NULL || kvapp_node_term(server->node) > kvapp_node_term(leader->node))) {
+            leader = server;
+        }
+    }
+    return leader;
+}
+
+static void look(struct sim_event *event)
+{
+    struct cluster *cluster = CONTAINER_OF(event, struct cluster, look);
+    struct simulation *simulation = cluster->simulation;
+    size_t leaders = 0;
+    size_t down = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct kvapp_node *node = cluster->servers[i].node;
+        leaders += node != NULL && kvapp_node_role(node) == RAFT_LEADER;
+        down += node == NULL;
+    }
+    if (leaders > 1) {
+        simulation_reached(simulation, REACHED_TWO_LEADERS);
+    }
+    cluster->leaderless = leaders == 0 ? cluster->leaderless + 1 : 0;
+    if (cluster->leaderless == 2) {
+        simulation_reached(simulation, REACHED_NO_LEADER);
+    }
+    if (down == cluster->count) {
+        simulation_reached(simulation, REACHED_ALL_DOWN);
+    }
+    sim_world_schedule(simulation->world, event, sim_world_now(simulation->world) + LOOK_US);
+}
+
+size_t cluster_budget(const struct cluster *cluster)
+{
+    return (cluster->count - 1) / 2;
+}
+
+uint64_t cluster_election_us(const struct cluster *cluster)
+{
+    return (uint64_t)cluster->timing.election_max_ms * 1000;
+}
+
+static void draw_shape(struct cluster *cluster)
+{
+    struct simulation *simulation = cluster->simulation;
+    static const uint32_t counts[] = {1, 3, 3, 3, 3, 3, 5, 5};
+    uint64_t drawn = simulation_draw(simulation, 0, sizeof counts / sizeof counts[0] - 1);
+    uint32_t wanted = simulation->options->servers;
+    cluster->count = wanted != 0 ? wanted : counts[drawn];
+    CHECK(cluster->count <= SERVERS_MAX);
+    uint32_t heartbeat_ms = (uint32_t)simulation_draw(simulation, 5, 15) * 10;
+    uint32_t min_ms = heartbeat_ms * (uint32_t)simulation_draw(simulation, 3, 5);
+    cluster->timing = (struct kvapp_timing){
+        .name = "simulated",
+        .event_loop_ms = 10,
+        .heartbeat_ms = heartbeat_ms,
+        .election_min_ms = min_ms,
+        .election_max_ms = min_ms * 2,
+    };
+    cluster->segment_size = 4 * 1024 * 1024;
+    cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
+}
+
+struct cluster *cluster_new(struct simulation *simulation)
+{
+    struct cluster *cluster = memory_new(1, sizeof *cluster);
+    cluster->simulation = simulation;
+    draw_shape(cluster);
+    size_t size = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        char host[32];
+        (void)snprintf(host, sizeof host, "10.0.0.%zu", i + 1);
+        (void)snprintf(server->address, sizeof server->address, "%s:%d", host, RAFT_PORT);
+        (void)snprintf(server->name, sizeof server->name, "server %zu", i + 1);
+        server->cluster = cluster;
+        server->number = i;
+        server->host = sim_host_new(simulation->world, host);
+        server->supervisor.run = supervise;
+        server->supervised = true;
+        CHECK(sim_host_number(server->host) == i);
+        CHECK(sim_disk_make_path(server->host, "/data") == 0);
+        size += (size_t)snprintf(cluster->members + size, sizeof cluster->members - size,
+                                 "%s%zu=%s", i == 0 ? "" : ",", i + 1, server->address);
+    }
+    cluster->look.run = look;
+    return cluster;
+}
+
+void cluster_begin(struct cluster *cluster)
+{
+    struct simulation *simulation = cluster->simulation;
+    for (size_t i = 0; i < cluster->count; i++) {
+        sim_world_schedule(simulation->world, &cluster->servers[i].supervisor,
+                           simulation_draw(simulation, 0, FIRST_START_US));
+    }
+    sim_world_schedule(simulation->world, &cluster->look, LOOK_US);
+}
+
+void cluster_free(struct cluster *cluster)
+{
+    if (cluster == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        if (server->node != NULL) {
+            sim_host_crash(server->host, SIM_CRASH_KILL);
+            bury(server);
+        }
+        view_done(&server->view);
+    }
+    free(cluster);
+}

@@ -1,0 +1,61 @@
+/*
+ * What was acknowledged is never lost. A server promises by what it reports to be on its disk:
+ * answers to others leave only then. At each start, what was recovered is held against the
+ * promise; and an entry that is committed must be promised by a majority at that moment.
+ */
+#include "sim/cluster.h"
+#include "sim/ledger.h"
+
+#include <inttypes.h>
+
+/* Damage that no start can tell from a torn tail is allowed to cost a damaged server its tail. */
+static bool excused(const struct server *server)
+{
+    return server->may_be_hurt && sim_disk_damage(server->host) > 0;
+}
+
+void durability_recovered(struct simulation *simulation, struct server *server,
+                          const struct view *before, uint64_t term, uint64_t voted_for)
+{
+    const struct view *view = &server->view;
+    for (uint64_t i = 0; i < before->durable && !excused(server); i++) {
+        if (i >= view->log_count || view->log[i] != before->log[i]) {
+            simulation_fail(simulation, "durability",
+                            "%s reported entries up to %" PRIu64
+                            " to be on its disk, and recovers entry %" PRIu64 " %s",
+                            server->name, before->durable, i + 1,
+                            i >= view->log_count ? "not at all" : "as another one");
+            return;
+        }
+    }
+    if (term < before->durable_term) {
+        simulation_fail(simulation, "durability",
+                        "%s reported term %" PRIu64
+                        " to be on its disk, and recovers term %" PRIu64,
+                        server->name, before->durable_term, term);
+    } else if (term == before->durable_term && before->durable_vote != 0 &&
+               voted_for != before->durable_vote) {
+        simulation_fail(simulation, "durability",
+                        "%s reported its vote for %" PRIu64 " in term %" PRIu64
+                        " to be on its disk, and recovers a vote for %" PRIu64,
+                        server->name, before->durable_vote, term, voted_for);
+    }
+}
+
+void durability_committed(struct simulation *simulation, const struct record *record)
+{
+    const struct cluster *cluster = simulation->cluster;
+    size_t holders = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct view *view = &cluster->servers[i].view;
+        if (view->durable >= record->index && view->log_count >= record->index &&
+            view->log[record->index - 1] == record) {
+            holders++;
+        }
+    }
+    if (holders <= cluster->count / 2) {
+        simulation_fail(simulation, "durability",
+                        "entry %" PRIu64 ":%" PRIu64 " is committed, and is on %zu of %zu disks",
+                        record->index, record->term, holders, cluster->count);
+    }
+}

@@ -1,0 +1,178 @@
+#include "sim/liveness.h"
+
+#include "sim/cluster.h"
+#include "sim/ledger.h"
+#include "sim/workload.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    LEADER_ELECTIONS = 10,
+    ANSWER_ELECTIONS = 20,
+    QUIET_US_MAX = 20 * 1000 * 1000, /* longer than any client's time for a request */
+    TERMS_MAX = 3,
+};
+
+/* Runs until `done` or for `limit_us`; false when the time is up. */
+static bool advance_until(struct simulation *simulation, bool (*done)(struct simulation *),
+                          uint64_t limit_us)
+{
+    uint64_t slice_us = cluster_election_us(simulation->cluster) / 4;
+    uint64_t until_us = sim_world_now(simulation->world) + limit_us;
+    while (!simulation_failed(simulation)) {
+        if (done(simulation)) {
+            return true;
+        }
+        uint64_t now_us = sim_world_now(simulation->world);
+        if (now_us >= until_us) {
+            return false;
+        }
+        simulation_advance(simulation, now_us + slice_us < until_us ? now_us + slice_us : until_us);
+    }
+    return true;
+}
+
+static bool has_leader(struct simulation *simulation)
+{
+    return cluster_leader(simulation->cluster) != NULL;
+}
+
+/* Every client got an answer to something that it asked since the healing's leader was there. */
+static bool all_answered(struct simulation *simulation)
+{
+    const struct workload *workload = simulation->workload;
+    bool answered[ACTORS_MAX] = {false};
+    for (uint64_t i = workload->note_count; i > 0; i--) {
+        const struct operation_note *note = workload->notes[i - 1];
+        if (note->began <= workload->mark) {
+            if (note->outcome == OUTCOME_OPEN) {
+                return false;
+            }
+        } else if (note->outcome == OUTCOME_OK) {
+            answered[note->actor] = true;
+        }
+    }
+    for (size_t i = 0; i < workload->actor_count; i++) {
+        if (!answered[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool nothing_open(struct simulation *simulation)
+{
+    return workload_open(simulation->workload) == 0;
+}
+
+static bool is_idle(const struct kvapp_node *node)
+{
+    if (!tracker_empty(&node->tracker) || !reads_none(node) || node->waiting_bytes != 0 ||
+        node->inbox.size != 0 || node->writes.size != node->writes_first ||
+        !list_empty(&node->stuck)) {
+        return false;
+    }
+    for (size_t i = 0; i < node->link_count; i++) {
+        const struct link *link = &node->links[i];
+        if (link->state != LINK_UP || link->waiting_count != 0 || outbox_size(&link->outbox) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A link to a server that refused to start cannot be up. */
+static bool is_settled(const struct cluster *cluster, const struct server *server,
+                       const struct kvapp_node *leader)
+{
+    const struct kvapp_node *node = server->node;
+    if (node == NULL || node->state != NODE_SERVING ||
+        kvapp_node_applied_index(node) != kvapp_node_last_index(leader) ||
+        kvapp_node_digest(node) != kvapp_node_digest(leader)) {
+        return false;
+    }
+    for (size_t i = 0; i < cluster->count; i++) {
+        if (cluster->servers[i].refused) {
+            return true;
+        }
+    }
+    return is_idle(node);
+}
+
+static bool all_settled(struct simulation *simulation)
+{
+    struct cluster *cluster = simulation->cluster;
+    const struct server *leader = cluster_leader(cluster);
+    if (leader == NULL ||
+        kvapp_node_commit_index(leader->node) != kvapp_node_last_index(leader->node)) {
+        return false;
+    }
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct server *server = &cluster->servers[i];
+        if (!server->refused && !is_settled(cluster, server, leader->node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void tell_unsettled(struct simulation *simulation)
+{
+    const struct cluster *cluster = simulation->cluster;
+    char text[400];
+    size_t size = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct server *server = &cluster->servers[i];
+        const struct kvapp_node *node = server->node;
+        if (node == NULL || node->raft == NULL) {
+            size += (size_t)snprintf(text + size, sizeof text - size, "; %s is %s", server->name,
+                                     server->refused ? "refused" : "not up");
+        } else {
+            size += (size_t)snprintf(text + size, sizeof text - size,
+                                     "; %s: %s, last %" PRIu64 ", commit %" PRIu64
+                                     ", applied %" PRIu64 "%s",
+                                     server->name, raft_role_name(kvapp_node_role(node)),
+                                     kvapp_node_last_index(node), kvapp_node_commit_index(node),
+                                     kvapp_node_applied_index(node), is_idle(node) ? "" : ", busy");
+        }
+        size = size < sizeof text ? size : sizeof text - 1;
+    }
+    simulation_fail(simulation, "liveness", "servers have not come to rest%s", text);
+}
+
+void liveness_check(struct simulation *simulation)
+{
+    struct cluster *cluster = simulation->cluster;
+    struct workload *workload = simulation->workload;
+    uint64_t election_us = cluster_election_us(cluster);
+    uint64_t term = simulation->ledger->term_max;
+    if (!advance_until(simulation, has_leader, LEADER_ELECTIONS * election_us)) {
+        simulation_fail(simulation, "liveness", "no leader within %d election timeouts of healing",
+                        LEADER_ELECTIONS);
+        return;
+    }
+    workload->mark = workload->order;
+    workload_probe(workload);
+    if (!advance_until(simulation, all_answered, ANSWER_ELECTIONS * election_us)) {
+        simulation_fail(simulation, "liveness",
+                        "a client has had no answer for %d election timeouts since healing",
+                        ANSWER_ELECTIONS);
+        return;
+    }
+    workload->quiet = true;
+    if (!advance_until(simulation, nothing_open, QUIET_US_MAX)) {
+        simulation_fail(simulation, "liveness", "%zu requests are never answered",
+                        workload_open(workload));
+        return;
+    }
+    if (!advance_until(simulation, all_settled, ANSWER_ELECTIONS * election_us)) {
+        tell_unsettled(simulation);
+        return;
+    }
+    if (!simulation_failed(simulation) && simulation->ledger->term_max > term + TERMS_MAX) {
+        simulation_fail(simulation, "liveness", "%" PRIu64 " terms began after healing",
+                        simulation->ledger->term_max - term);
+    }
+}

@@ -1,0 +1,22 @@
+#include "sim/peek.h"
+
+#include "raft/internal.h"
+
+bool peek_term_is_durable(const struct raft *raft)
+{
+    return term_is_durable(raft);
+}
+
+bool peek_window_is_full(const struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER) {
+        return false;
+    }
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct progress *progress = &raft->peers[i].progress;
+        if (progress->window_capacity > 0 && progress->window_count == progress->window_capacity) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,287 @@
+#include "sim/state.h"
+
+#include "base/memory.h"
+#include "sim/cluster.h"
+#include "sim/ledger.h"
+#include "sim/peek.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+void view_done(struct view *view)
+{
+    free(view->log);
+    *view = (struct view){0};
+}
+
+static void push(struct view *view, const struct record *record)
+{
+    if (view->log_count == view->log_capacity) {
+        view->log_capacity = view->log_capacity == 0 ? 256 : 2 * view->log_capacity;
+        view->log = memory_grow(view->log, view->log_capacity * sizeof *view->log);
+    }
+    view->log[view->log_count++] = record;
+}
+
+static uint64_t view_term(const struct view *view, uint64_t index)
+{
+    return index == 0 ? 0 : view->log[index - 1]->term;
+}
+
+/* ---- the log ---- */
+
+/* What a start recovered must be entries that somebody wrote; their bytes are seen when read. */
+static void look_recovered(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct raft *raft = server->node->raft;
+    struct view before = *view;
+    view->log = NULL;
+    view->log_count = 0;
+    view->log_capacity = 0;
+    for (uint64_t index = 1; index <= raft_last_index(raft); index++) {
+        uint64_t term = raft_term_at(raft, index);
+        const struct record *record = ledger_find(simulation->ledger, index, term);
+        if (record == NULL) {
+            break; /* It was made in this very turn; else look_log will not find it in memory. */
+        }
+        if (record->previous_term != view_term(view, index - 1)) {
+            simulation_fail(simulation, "durability",
+                            "%s recovers entry %" PRIu64 ":%" PRIu64
+                            ", which nobody wrote behind term %" PRIu64,
+                            server->name, index, term, view_term(view, index - 1));
+            break;
+        }
+        push(view, record);
+    }
+    view->fresh = false;
+    view->recovered = true;
+    view->commit = 0;
+    view->applied = 0;
+    if (!simulation_failed(simulation)) {
+        durability_recovered(simulation, server, &before, raft_term(raft), raft_voted_for(raft));
+    }
+    view->term = raft_term(raft);
+    view->voted_for = raft_voted_for(raft);
+    free(before.log);
+}
+
+static void look_log(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct kvapp_node *node = server->node;
+    uint64_t last = raft_last_index(node->raft);
+    uint64_t keep = view->log_count < last ? view->log_count : last;
+    while (keep > 0 && view->log[keep - 1]->term != raft_term_at(node->raft, keep)) {
+        keep--;
+    }
+    if (keep < view->log_count) {
+        simulation_reached(simulation, REACHED_TRUNCATED);
+        if (keep < view->commit) {
+            simulation_fail(simulation, "commit",
+                            "%s forgets entry %" PRIu64 ", which it had committed", server->name,
+                            keep + 1);
+            return;
+        }
+        view->log_count = keep;
+    }
+    while (view->log_count < last) {
+        uint64_t index = view->log_count + 1;
+        struct slice encoded;
+        if (storage_get(node->storage, index, &encoded) != 0) {
+            simulation_fail(simulation, "durability",
+                            "%s recovers entry %" PRIu64 ":%" PRIu64 ", which nobody wrote",
+                            server->name, index, raft_term_at(node->raft, index));
+            return;
+        }
+        const struct record *record = ledger_see(simulation->ledger, encoded, index,
+                                                 view_term(view, index - 1), server->name);
+        if (record == NULL) {
+            return;
+        }
+        push(view, record);
+    }
+    view->durable = raft_durable_index(node->raft);
+}
+
+/* ---- term, vote, role ---- */
+
+static void look_term(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct raft *raft = server->node->raft;
+    uint64_t term = raft_term(raft);
+    uint64_t voted_for = raft_voted_for(raft);
+    if (term < view->term) {
+        simulation_fail(simulation, "term", "%s goes back from term %" PRIu64 " to %" PRIu64,
+                        server->name, view->term, term);
+    } else if (term == view->term && view->voted_for != 0 && voted_for != view->voted_for) {
+        simulation_fail(simulation, "vote",
+                        "%s votes for %" PRIu64 " in term %" PRIu64 ", and voted for %" PRIu64,
+                        server->name, voted_for, term, view->voted_for);
+    }
+    view->term = term;
+    view->voted_for = voted_for;
+    if (peek_term_is_durable(raft)) {
+        view->durable_term = term;
+        view->durable_vote = voted_for;
+    }
+}
+
+static void look_leader_complete(struct simulation *simulation, const struct server *server)
+{
+    const struct ledger *ledger = simulation->ledger;
+    const struct view *view = &server->view;
+    for (uint64_t index = 1; index <= ledger->committed_count; index++) {
+        const struct record *record = ledger->committed[index].record;
+        if (record->term > view->term) {
+            break;
+        }
+        if (index > view->log_count || view->log[index - 1] != record) {
+            simulation_fail(simulation, "leader-completeness",
+                            "%s leads term %" PRIu64 " without the committed entry %" PRIu64
+                            ":%" PRIu64,
+                            server->name, view->term, index, record->term);
+            return;
+        }
+    }
+}
+
+static void look_role(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct raft *raft = server->node->raft;
+    enum raft_role role = raft_role(raft);
+    struct term_note *note = ledger_term(simulation->ledger, view->term);
+    if ((role == RAFT_CANDIDATE || role == RAFT_LEADER) && view->ran_term != view->term) {
+        view->ran_term = view->term;
+        note->candidates++;
+    }
+    if (role != RAFT_LEADER || view->led_term == view->term) {
+        return;
+    }
+    view->led_term = view->term;
+    simulation->result->elections++;
+    TELL(simulation, server->name, "leads term %" PRIu64, view->term);
+    if (note->leader != 0 && note->leader != server->number + 1) {
+        simulation_fail(simulation, "election-safety", "%s and server %zu both lead term %" PRIu64,
+                        server->name, note->leader, view->term);
+        return;
+    }
+    note->leader = server->number + 1;
+    look_leader_complete(simulation, server);
+}
+
+/* ---- commit and apply ---- */
+
+static void look_commit(struct simulation *simulation, struct server *server)
+{
+    struct ledger *ledger = simulation->ledger;
+    struct view *view = &server->view;
+    uint64_t commit = server->node->commit_index;
+    if (commit < view->commit || commit > view->log_count) {
+        simulation_fail(simulation, "commit",
+                        "%s moves its commit index from %" PRIu64 " to %" PRIu64
+                        " with a log up to %" PRIu64,
+                        server->name, view->commit, commit, view->log_count);
+        return;
+    }
+    bool rises = commit > ledger->committed_count;
+    if (rises && raft_role(server->node->raft) == RAFT_LEADER) {
+        if (view->log[commit - 1]->term != view->term) {
+            simulation_fail(simulation, "commit",
+                            "%s, leader of term %" PRIu64 ", commits up to %" PRIu64
+                            ", an entry of term %" PRIu64,
+                            server->name, view->term, commit, view->log[commit - 1]->term);
+            return;
+        }
+        if (view->log[ledger->committed_count]->term != view->term) {
+            simulation_reached(simulation, REACHED_OLD_TERM_COMMITTED);
+        }
+    }
+    for (uint64_t index = view->commit + 1; index <= commit; index++) {
+        const struct record *record = view->log[index - 1];
+        if (index > ledger->committed_count) {
+            ledger_commit(ledger, record);
+        } else if (ledger->committed[index].record != record) {
+            simulation_fail(
+                simulation, "commit",
+                "%s commits %" PRIu64 ":%" PRIu64 ", but committed was %" PRIu64 ":%" PRIu64,
+                server->name, index, record->term, index, ledger->committed[index].record->term);
+        }
+        if (simulation_failed(simulation)) {
+            return;
+        }
+    }
+    view->commit = commit;
+}
+
+static void look_applied(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    uint64_t applied = kvapp_node_applied_index(server->node);
+    if (applied == view->applied) {
+        return;
+    }
+    if (applied < view->applied || applied > view->commit) {
+        simulation_fail(simulation, "apply",
+                        "%s has applied up to %" PRIu64 ", after %" PRIu64
+                        ", and committed up to %" PRIu64,
+                        server->name, applied, view->applied, view->commit);
+        return;
+    }
+    view->applied = applied;
+    uint64_t digest = kvapp_node_digest(server->node);
+    if (digest != simulation->ledger->committed[applied].digest) {
+        simulation_fail(
+            simulation, "apply",
+            "%s has the digest %016" PRIx64 " at %" PRIu64 ", the reference has %016" PRIx64,
+            server->name, digest, applied, simulation->ledger->committed[applied].digest);
+    }
+}
+
+/* ---- branches that must be reached ---- */
+
+static void look_branches(struct simulation *simulation, const struct server *server)
+{
+    const struct kvapp_node *node = server->node;
+    if (node->apply_reading) {
+        simulation_reached(simulation, REACHED_READ_FROM_DISK);
+    }
+    for (size_t i = 0; i < node->link_count; i++) {
+        if (node->links[i].reading) {
+            simulation_reached(simulation, REACHED_FED_FROM_DISK);
+        }
+    }
+    if (peek_window_is_full(node->raft)) {
+        simulation_reached(simulation, REACHED_WINDOW_FULL);
+    }
+    if (!list_empty(&node->stuck)) {
+        simulation_reached(simulation, REACHED_CLIENT_PAUSED);
+    }
+}
+
+void state_look(struct simulation *simulation, struct server *server)
+{
+    struct kvapp_node *node = server->node;
+    if (node->raft == NULL || node->storage == NULL || node->state > NODE_DRAINING) {
+        return;
+    }
+    if (server->view.fresh) {
+        look_recovered(simulation, server);
+    }
+    if (!simulation_failed(simulation)) {
+        look_log(simulation, server);
+    }
+    if (!simulation_failed(simulation)) {
+        look_term(simulation, server);
+        look_role(simulation, server);
+    }
+    if (!simulation_failed(simulation)) {
+        look_commit(simulation, server);
+    }
+    if (!simulation_failed(simulation)) {
+        look_applied(simulation, server);
+        look_branches(simulation, server);
+    }
+}

@@ -1,0 +1,103 @@
+/*
+ * The clients of a run: each an instance of the client library on a host of its own, with a window
+ * of requests in flight, few keys, and values that name the request that wrote them. Everything
+ * asked and answered is the history that linear.c and register.c judge.
+ */
+#ifndef SIM_WORKLOAD_H
+#define SIM_WORKLOAD_H
+
+#include "client/client.h"
+#include "sim/model.h"
+#include "sim/run.h"
+
+enum {
+    ACTORS_MAX = 6,
+    WINDOW_MAX = 8,
+    KEYS_MAX = 12,
+    KEY_SIZE = 16,
+    VALUE_HEADER = 8, /* of each value: the number of the operation that wrote it */
+};
+
+enum outcome {
+    OUTCOME_OPEN,    /* no answer yet */
+    OUTCOME_OK,      /* answered; reply.status says what */
+    OUTCOME_UNKNOWN, /* may have happened, may yet happen, may not */
+    OUTCOME_NOT,     /* has not happened and will not */
+};
+
+/* One request of a client, with its answer. Plain; lives as long as the run. */
+struct operation_note {
+    uint64_t number; /* from 1 on: its value's name */
+    enum operation operation;
+    size_t actor;
+    size_t key; /* of the workload's keys; of a range: see command */
+    bool has_expected;
+    uint64_t expected_revision;
+    uint32_t limit;
+    size_t range_end; /* a range: keys `key` ... range_end - 1 */
+    size_t value_size;
+
+    uint64_t began; /* `order` when it was asked */
+    uint64_t ended; /* and when it was answered */
+    uint64_t floor; /* an index that the answer must not be older than */
+    enum outcome outcome;
+    int status;
+    uint64_t revision;
+    uint64_t count;
+    bool more;
+    uint64_t applied;  /* the index at which it took effect, as the log says; 0: has not */
+    struct slice data; /* the answer's, owned by the workload */
+};
+
+struct actor;
+
+struct workload {
+    struct simulation *simulation;
+    size_t actor_count;
+    struct actor *actors[ACTORS_MAX];
+    size_t key_count;
+    char keys[KEYS_MAX + 1][KEY_SIZE];
+    struct operation_note **notes; /* notes[number - 1] */
+    uint64_t note_count;
+    uint64_t note_capacity;
+    uint64_t order; /* counts askings and answers */
+    uint64_t mark;  /* an `order`: the healed cluster had a leader */
+    uint64_t floor; /* what the answers so far prove to be committed */
+    size_t value_size_max;
+    uint64_t pause_us; /* between two requests of one client, on average */
+    bool quiet;        /* no new requests */
+};
+
+struct workload *workload_new(struct simulation *simulation);
+void workload_free(struct workload *workload);
+void workload_begin(struct workload *workload);
+
+/* One turn of a client's host. */
+void workload_turn(struct workload *workload, const struct sim_host *host);
+
+/* A client dies and comes back. */
+void workload_crash(struct workload *workload, size_t actor);
+/* Starts every client that is down, at once. */
+void workload_heal(struct workload *workload);
+struct sim_host *workload_host(struct workload *workload, size_t actor);
+
+/* Requests without an answer. */
+size_t workload_open(const struct workload *workload);
+/* Every client that runs asks for one more thing, whatever its window. */
+void workload_probe(struct workload *workload);
+
+/* Entry `index` was committed and applied (by the model). */
+void workload_applied(struct workload *workload, uint64_t index, struct slice command,
+                      const struct model_reply *reply);
+
+/* The key as bytes; key key_count is behind all. */
+struct slice workload_key(const struct workload *workload, size_t key);
+/* The number of the operation that wrote this value; 0: nobody could have. */
+uint64_t workload_writer(const struct workload *workload, struct slice value);
+
+/* linear.c: an answer came; against the order of commits. */
+void linear_answered(struct simulation *simulation, struct operation_note *note);
+/* register.c: at the end; each key's history as a black box. */
+void register_check(struct simulation *simulation);
+
+#endif
