@@ -219,6 +219,8 @@ void step_flush(struct kvapp_node *node);
 /* propose.c */
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
 void propose_all(struct kvapp_node *node);
+/* The node ends: what is still queued is answered so. */
+void propose_stop(struct kvapp_node *node);
 
 /* reads.c */
 void reads_init(struct reads *reads);
@@ -230,6 +232,8 @@ void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index);
 void reads_serve(struct kvapp_node *node);
 void reads_serve_held(struct client *client);
 void reads_fail(struct kvapp_node *node);
+/* The node ends: no read is served any more, not even a confirmed one. */
+void reads_stop(struct kvapp_node *node);
 void reads_expire(struct kvapp_node *node);
 bool reads_none(const struct kvapp_node *node);
 

@@ -55,6 +55,18 @@ static void redirect_all(struct kvapp_node *node)
     }
 }
 
+void propose_stop(struct kvapp_node *node)
+{
+    struct waiter waiter;
+    struct slice command;
+    size_t size = 0;
+    while (peek(node, &waiter, &command, &size)) {
+        node->writes_first += size;
+        reply_error(node, &waiter, KV_ERR_STOPPED);
+    }
+    tidy_queue(node);
+}
+
 /* Stages as many queued writes as there is room for; returns their number. */
 static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
 {

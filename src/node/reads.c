@@ -254,6 +254,29 @@ void reads_fail(struct kvapp_node *node)
     }
 }
 
+static void error_records(struct kvapp_node *node, const struct buf *records, int err)
+{
+    struct reader reader = reader_of(buf_slice(records));
+    struct read_record record;
+    struct slice command;
+    while (next_record(&reader, &record, &command)) {
+        const struct waiter waiter = waiter_of(&record);
+        reply_error(node, &waiter, err);
+    }
+}
+
+void reads_stop(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    error_records(node, &reads->asked, KV_ERR_STOPPED);
+    buf_clear(&reads->asked);
+    while (!list_empty(&reads->waiting)) {
+        struct read_batch *batch = CONTAINER_OF(reads->waiting.next, struct read_batch, link);
+        error_records(node, &batch->bytes, KV_ERR_STOPPED);
+        put_spare(reads, batch);
+    }
+}
+
 void reads_expire(struct kvapp_node *node)
 {
     struct list *waiting = &node->reads.waiting;
@@ -262,13 +285,7 @@ void reads_expire(struct kvapp_node *node)
         if (batch->deadline_ms > node_now_ms(node)) {
             break;
         }
-        struct reader reader = reader_of(buf_slice(&batch->bytes));
-        struct read_record record;
-        struct slice command;
-        while (next_record(&reader, &record, &command)) {
-            const struct waiter waiter = waiter_of(&record);
-            reply_error(node, &waiter, KV_ERR_TIMEOUT);
-        }
+        error_records(node, &batch->bytes, KV_ERR_TIMEOUT);
         put_spare(&node->reads, batch);
     }
 }

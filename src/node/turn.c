@@ -24,7 +24,8 @@ static void start_closing(struct kvapp_node *node)
     node->client_listener = NULL;
     if (node->raft != NULL) {
         reply_lost(node);
-        reads_fail(node);
+        propose_stop(node);
+        reads_stop(node);
     }
     clients_stop(node);
     links_stop(node);
