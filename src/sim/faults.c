@@ -75,6 +75,15 @@ static uint64_t drawn_until(struct faults *faults, uint64_t low_us, uint64_t hig
     return sim_world_now(simulation->world) + simulation_draw_wide(simulation, low_us, high_us);
 }
 
+/* Ends what is not over yet. */
+static void cure_now(struct ailment *ailment)
+{
+    if (heap_holds(&ailment->cure.node)) {
+        sim_world_cancel(ailment->faults->simulation->world, &ailment->cure);
+        ailment->cure.run(&ailment->cure);
+    }
+}
+
 /* ---- processes and machines ---- */
 
 static void strike_crash(struct faults *faults, enum sim_crash crash)
@@ -287,8 +296,8 @@ static void strike(struct sim_event *event)
 static void draw_disk(struct simulation *simulation, struct server *server)
 {
     struct sim_disk_faults disk = *sim_disk_get(server->host);
-    disk.keep_ppm = (uint32_t)simulation_draw(simulation, 0, SIM_PPM);
     disk.torn_ppm = (uint32_t)simulation_draw(simulation, 0, SIM_PPM / 4);
+    disk.keep_ppm = (uint32_t)simulation_draw(simulation, 0, SIM_PPM - disk.torn_ppm);
     disk.any_names = simulation_chance(simulation, 50);
     sim_disk_set(server->host, &disk);
 }
@@ -348,10 +357,8 @@ void faults_heal(struct faults *faults)
     network_heal(faults->network);
     for (size_t i = 0; i < cluster->count; i++) {
         struct server *server = &cluster->servers[i];
-        sim_world_cancel(simulation->world, &faults->disks[i].cure);
-        sim_world_cancel(simulation->world, &faults->clocks[i].cure);
-        cure_disk(&faults->disks[i].cure);
-        cure_clock(&faults->clocks[i].cure);
+        cure_now(&faults->disks[i]);
+        cure_now(&faults->clocks[i]);
         sim_disk_stall(server->host, 0);
         sim_host_resume(server->host);
         cluster_start(server);

@@ -8,6 +8,7 @@
  * Revisions are opaque tokens here: what a token stands for is learnt from answers that name both.
  */
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "sim/ledger.h"
 #include "sim/workload.h"
@@ -177,7 +178,7 @@ static bool step_of(const struct workload *workload, const struct tokens *tokens
     struct step step = {
         .began = note->began,
         .ended = unknown ? UINT64_MAX : note->ended,
-        .mark = note->number * 0x9e3779b97f4a7c15u ^ (note->number << 29),
+        .mark = hash_bytes(&note->number, sizeof note->number),
     };
     bool tells = true;
     switch (note->operation) {

@@ -408,7 +408,7 @@ struct workload *workload_new(struct simulation *simulation)
     workload->pause_us =
         simulation_draw(simulation, RATE_MS_MIN, RATE_MS_MAX) * 1000 * workload->actor_count;
     for (size_t i = 0; i <= workload->key_count; i++) {
-        (void)snprintf(workload->keys[i], KEY_SIZE, "key-%02zu", i);
+        (void)snprintf(workload->keys[i], KEY_SIZE, "key-%02u", (unsigned)i);
     }
     for (size_t i = 0; i < workload->actor_count; i++) {
         workload->actors[i] = make_actor(workload, i);
