@@ -182,6 +182,11 @@ bool cluster_turn(struct cluster *cluster, const struct sim_host *host)
     struct server *server = &cluster->servers[number];
     struct kvapp_node *node = server->node;
     CHECK(node != NULL);
+    if (server->view.fresh) {
+        /* What was recovered is looked at before the turn can change it. */
+        CHECK(io_run(server->io, 0) == 0);
+        state_look_recovered(cluster->simulation, server);
+    }
     (void)kvapp_node_step(node, 0);
     state_look(cluster->simulation, server);
     if (node->state == NODE_ENDED) {

@@ -31,10 +31,13 @@ static uint64_t view_term(const struct view *view, uint64_t index)
 /* ---- the log ---- */
 
 /* What a start recovered must be entries that somebody wrote; their bytes are seen when read. */
-static void look_recovered(struct simulation *simulation, struct server *server)
+void state_look_recovered(struct simulation *simulation, struct server *server)
 {
     struct view *view = &server->view;
     const struct raft *raft = server->node->raft;
+    if (raft == NULL || server->node->storage == NULL) {
+        return;
+    }
     struct view before = *view;
     view->log = NULL;
     view->log_count = 0;
@@ -42,10 +45,7 @@ static void look_recovered(struct simulation *simulation, struct server *server)
     for (uint64_t index = 1; index <= raft_last_index(raft); index++) {
         uint64_t term = raft_term_at(raft, index);
         const struct record *record = ledger_find(simulation->ledger, index, term);
-        if (record == NULL) {
-            break; /* It was made in this very turn; else look_log will not find it in memory. */
-        }
-        if (record->previous_term != view_term(view, index - 1)) {
+        if (record == NULL || record->previous_term != view_term(view, index - 1)) {
             simulation_fail(simulation, "durability",
                             "%s recovers entry %" PRIu64 ":%" PRIu64
                             ", which nobody wrote behind term %" PRIu64,
@@ -264,11 +264,8 @@ static void look_branches(struct simulation *simulation, const struct server *se
 void state_look(struct simulation *simulation, struct server *server)
 {
     struct kvapp_node *node = server->node;
-    if (node->raft == NULL || node->storage == NULL || node->state > NODE_DRAINING) {
+    if (server->view.fresh || node->storage == NULL || node->state > NODE_DRAINING) {
         return;
-    }
-    if (server->view.fresh) {
-        look_recovered(simulation, server);
     }
     if (!simulation_failed(simulation)) {
         look_log(simulation, server);

@@ -39,6 +39,8 @@ struct view {
 
 void view_done(struct view *view);
 
+/* Until a server has recovered: before each turn, with what completed already there. */
+void state_look_recovered(struct simulation *simulation, struct server *server);
 /* After each turn of a server. */
 void state_look(struct simulation *simulation, struct server *server);
 
