@@ -168,6 +168,9 @@ enum editor_event editor_next(struct editor *editor, struct slice *ret_line)
     int count = 0;
     editor->cancelled = false;
     (void)editor_interrupted();
+    /* Before the prompt shows: el_gets takes the terminal only after it, and a Ctrl-D that comes in
+     * between would be eaten by the terminal's own mode. */
+    (void)el_set(editor->line, EL_PREP_TERM, 1);
     const char *text = el_gets(editor->line, &count);
     if (editor->cancelled) {
         (void)fputs("^C\n", stdout);
