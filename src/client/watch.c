@@ -42,13 +42,34 @@ static void stamp(struct kvapp_client *client, uint64_t now_us)
     }
 }
 
+static void give_up(struct contact *contact, const char *reason)
+{
+    contact->gave_up = true;
+    connection_close(&contact->connection, reason);
+}
+
+/* Where a request waited in vain, if it was the next that the server should have answered. */
+static struct contact *silent_contact(const struct kvapp_client *client,
+                                      const struct pending *pending, uint64_t now_us)
+{
+    struct contact *contact = pending->sent_to;
+    bool silent = contact != NULL && contact->watched == pending->request_id &&
+                  now_us - contact->watched_since_us >= patience_us(client);
+    return silent ? contact : NULL;
+}
+
 static void expire(struct kvapp_client *client, uint64_t now_us)
 {
     for (struct pending *oldest = pool_oldest(&client->pool);
          oldest != NULL && oldest->deadline_us != 0 && oldest->deadline_us <= now_us;
          oldest = pool_oldest(&client->pool)) {
+        struct contact *contact = silent_contact(client, oldest, now_us);
         contact_explain_timeout(client);
         client_fail(client, oldest, KV_ERR_TIMEOUT);
+        if (contact != NULL) {
+            /* The server may be well, and the connection dead, or out of step. */
+            give_up(contact, "stopped answering");
+        }
     }
 }
 
@@ -63,12 +84,6 @@ static uint64_t awaited(const struct contact *contact)
         return 0;
     }
     return CONTAINER_OF(contact->sent.next, struct pending, queue)->request_id;
-}
-
-static void give_up(struct contact *contact, const char *reason)
-{
-    contact->gave_up = true;
-    connection_close(&contact->connection, reason);
 }
 
 /* Asks the others who leads. */
