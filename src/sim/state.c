@@ -264,7 +264,7 @@ static void look_branches(struct simulation *simulation, const struct server *se
 void state_look(struct simulation *simulation, struct server *server)
 {
     struct kvapp_node *node = server->node;
-    if (server->view.fresh || node->storage == NULL || node->state > NODE_DRAINING) {
+    if (server->view.fresh || node->storage == NULL) {
         return;
     }
     if (!simulation_failed(simulation)) {
