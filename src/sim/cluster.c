@@ -309,8 +309,10 @@ void cluster_free(struct cluster *cluster)
     if (cluster == NULL) {
         return;
     }
+    sim_world_cancel(cluster->simulation->world, &cluster->look);
     for (size_t i = 0; i < cluster->count; i++) {
         struct server *server = &cluster->servers[i];
+        sim_world_cancel(cluster->simulation->world, &server->supervisor);
         if (server->node != NULL) {
             sim_host_crash(server->host, SIM_CRASH_KILL);
             bury(server);

@@ -335,10 +335,19 @@ struct faults *faults_new(struct simulation *simulation)
 
 void faults_free(struct faults *faults)
 {
-    if (faults != NULL) {
-        network_faults_free(faults->network);
-        free(faults);
+    if (faults == NULL) {
+        return;
     }
+    struct sim_world *world = faults->simulation->world;
+    for (size_t i = 0; i < FAULT_COUNT; i++) {
+        sim_world_cancel(world, &faults->plagues[i].strike);
+    }
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
+        sim_world_cancel(world, &faults->disks[i].cure);
+        sim_world_cancel(world, &faults->clocks[i].cure);
+    }
+    network_faults_free(faults->network);
+    free(faults);
 }
 
 uint32_t faults_drawn(const struct faults *faults)

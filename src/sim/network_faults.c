@@ -339,18 +339,24 @@ struct network_faults *network_faults_new(struct simulation *simulation)
     return faults;
 }
 
-void network_faults_free(struct network_faults *faults)
-{
-    free(faults);
-}
-
-void network_heal(struct network_faults *faults)
+static void cancel_all(struct network_faults *faults)
 {
     struct sim_world *world = faults->simulation->world;
     sim_world_cancel(world, &faults->rejoin);
     sim_world_cancel(world, &faults->reattach);
     sim_world_cancel(world, &faults->repair);
     sim_world_cancel(world, &faults->accept);
+}
+
+void network_faults_free(struct network_faults *faults)
+{
+    cancel_all(faults);
+    free(faults);
+}
+
+void network_heal(struct network_faults *faults)
+{
+    cancel_all(faults);
     open_all(faults);
     reattach(&faults->reattach);
     repair(&faults->repair);

@@ -431,6 +431,7 @@ void workload_free(struct workload *workload)
     }
     for (size_t i = 0; i < workload->actor_count; i++) {
         struct actor *actor = workload->actors[i];
+        sim_world_cancel(workload->simulation->world, &actor->next);
         if (actor->client != NULL) {
             die(actor);
         }
