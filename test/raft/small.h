@@ -147,11 +147,13 @@ void small_done(struct small *small);
 void small_save(const struct small *small, struct small_snapshot *snapshot);
 void small_load(struct small *small, const struct small_snapshot *snapshot);
 
-/* Everything that may happen next; returns how many. */
-size_t small_events(const struct small *small, struct small_event events[SMALL_EVENTS_MAX]);
-
 /* Makes it happen; what must never be ends the process with CHECK. */
 void small_step(struct small *small, const struct small_event *event);
+
+/* ---- small_events.c ---- */
+
+/* Everything that may happen next; returns how many. */
+size_t small_events(const struct small *small, struct small_event events[SMALL_EVENTS_MAX]);
 
 /* One line on what is about to happen. */
 void small_describe(const struct small *small, const struct small_event *event, char *line,
