@@ -1,4 +1,5 @@
 /* The encodings by themselves: what a decoder must take, and all that it must refuse. */
+#include "base/hash.h"
 #include "base/prng.h"
 #include "kvapp/err.h"
 #include "storage/batch.h"
@@ -144,6 +145,44 @@ static void a_batch_is_one_only_at_its_own_place(void **state)
     }
 }
 
+/* Writes a number into a header and makes its checksum right again. */
+static void forge(uint8_t *header, size_t at, uint32_t value)
+{
+    put_u32(header + at, value);
+    put_u64(header,
+            hash_bytes_seeded(header + 8, BATCH_HEADER_SIZE - 8, place.salt + place.offset));
+}
+
+static void an_impossible_batch_is_refused(void **state)
+{
+    (void)state;
+    uint8_t entries[256];
+    uint8_t header[BATCH_HEADER_SIZE];
+    const struct {
+        size_t at;
+        uint32_t value;
+        int err;
+    } forged[] = {
+        {.at = 12, .value = LAYOUT_VERSION + 1, .err = KV_ERR_VERSION},
+        {.at = 16, .value = BATCH_SIZE_MAX, .err = KV_ERR_CHECKSUM}, /* bytes, with the header */
+        {.at = 20, .value = 0, .err = KV_ERR_CHECKSUM},              /* entries */
+        {.at = 24, .value = 0, .err = KV_ERR_CHECKSUM},              /* sequence */
+        {.at = 32, .value = 0, .err = KV_ERR_CHECKSUM},              /* first index */
+    };
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        struct batch batch = make_batch(entries);
+        struct batch found;
+        batch_encode(&batch, place, header);
+        forge(header, forged[i].at, forged[i].value);
+        assert_int_equal(batch_decode(header, place, &found), forged[i].err);
+    }
+    struct batch seal = {.sequence = 4, .first_index = 10, .segment = 1};
+    struct batch found;
+    batch_encode(&seal, place, header);
+    assert_int_equal(batch_decode(header, place, &found), 0);
+    assert_int_equal(batch_check(&found, slice_of(entries, 0)), 0);
+}
+
 static void entries_of_another_write_are_not_the_batchs(void **state)
 {
     (void)state;
@@ -156,6 +195,11 @@ static void entries_of_another_write_are_not_the_batchs(void **state)
     assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), KV_ERR_CHECKSUM);
     make_batch(entries);
     make_entry(12, 1, "two", entries + first);
+    assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), KV_ERR_CHECKSUM);
+    /* More bytes than the counted entries have. */
+    batch = make_batch(entries);
+    batch.count = 1;
+    batch.binding = batch_bind(0, get_u64(entries));
     assert_int_equal(batch_check(&batch, slice_of(entries, batch.size)), KV_ERR_CHECKSUM);
 }
 
@@ -174,8 +218,46 @@ static void a_segments_header_tells_its_file(void **state)
     assert_int_equal(found.salt, 7);
     assert_true(found.recycled);
     assert_int_equal(segment_decode(bytes, &other, &found), KV_ERR_MISMATCH);
+    other = (struct identity){.cluster_id = 9, .node_id = 2};
+    assert_int_equal(segment_decode(bytes, &other, &found), KV_ERR_MISMATCH);
     bytes[20] ^= 1;
     assert_int_equal(segment_decode(bytes, &identity, &found), KV_ERR_DAMAGED);
+}
+
+static void a_segment_of_an_impossible_size_is_damaged(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    const uint64_t sizes[] = {8191, 0, UINT64_MAX / 2 + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct segment segment = {.number = 6, .size = 8192, .salt = 7};
+        struct segment found;
+        uint8_t bytes[SECTOR_SIZE];
+        segment_encode(&segment, &identity, bytes);
+        assert_int_equal(segment_decode(bytes, &identity, &found), 0);
+        put_u64(bytes + 24, sizes[i]);
+        put_u64(bytes, hash_bytes(bytes + 8, SEGMENT_HEADER_SIZE - 8));
+        assert_int_equal(segment_decode(bytes, &identity, &found), KV_ERR_DAMAGED);
+    }
+}
+
+static void segments_are_found_by_their_numbers_and_leave_at_the_front(void **state)
+{
+    (void)state;
+    struct segments segments = {0};
+    assert_null(segments_find(&segments, 1));
+    for (uint64_t number = 5; number < 15; number++) {
+        segments_push(&segments, &(struct segment){.number = number, .size = 8192});
+    }
+    assert_null(segments_find(&segments, 4));
+    assert_null(segments_find(&segments, 15));
+    assert_int_equal(segments_find(&segments, 9)->number, 9);
+    segments_trim(&segments, 8);
+    assert_null(segments_find(&segments, 7));
+    assert_int_equal(segments_find(&segments, 8)->number, 8);
+    segments_trim(&segments, 20);
+    assert_int_equal(segments.count, 0);
+    segments_done(&segments);
 }
 
 static void segment_names_are_read_strictly(void **state)
@@ -216,6 +298,53 @@ static void the_newest_whole_vote_slot_counts(void **state)
     assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), KV_ERR_DAMAGED);
 }
 
+static void a_vote_is_echoed_when_both_slots_say_the_same(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    const struct vote first = {.sequence = 8, .term = 3, .voted_for = 1, .first_segment = 2};
+    struct vote second[4];
+    for (size_t i = 0; i < 4; i++) {
+        second[i] = first;
+        second[i].sequence = 9;
+    }
+    second[0].term = 4;
+    second[1].voted_for = 2;
+    second[2].first_segment = 3;
+    for (size_t i = 0; i < 4; i++) {
+        uint8_t bytes[VOTE_FILE_SIZE] = {0};
+        struct vote found;
+        unsigned slot;
+        bool echoed;
+        vote_encode(&first, &identity, bytes);
+        vote_encode(&second[i], &identity, bytes + VOTE_SLOT_SPACING);
+        struct slice file = slice_of(bytes, sizeof bytes);
+        assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), 0);
+        assert_int_equal(slot, 1);
+        assert_int_equal(echoed, i == 3);
+    }
+}
+
+static void a_vote_of_another_server_is_not_taken(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    struct identity others[] = {{.cluster_id = 9, .node_id = 2}, {.cluster_id = 1, .node_id = 9}};
+    const struct vote vote = {.sequence = 8, .term = 3, .voted_for = 1, .first_segment = 1};
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t bytes[VOTE_FILE_SIZE] = {0};
+        struct vote found;
+        unsigned slot;
+        bool echoed;
+        vote_encode(&vote, &identity, bytes);
+        struct slice file = slice_of(bytes, sizeof bytes);
+        assert_int_equal(vote_choose(file, &others[i], &found, &slot, &echoed), KV_ERR_MISMATCH);
+        assert_int_equal(
+            vote_choose(slice_of(bytes, sizeof bytes - 1), &identity, &found, &slot, &echoed),
+            KV_ERR_DAMAGED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,10 +353,15 @@ int main(void)
         cmocka_unit_test(an_impossible_entry_is_refused_before_its_bytes_are_there),
         cmocka_unit_test(random_bytes_are_no_entry),
         cmocka_unit_test(a_batch_is_one_only_at_its_own_place),
+        cmocka_unit_test(an_impossible_batch_is_refused),
         cmocka_unit_test(entries_of_another_write_are_not_the_batchs),
         cmocka_unit_test(a_segments_header_tells_its_file),
+        cmocka_unit_test(a_segment_of_an_impossible_size_is_damaged),
+        cmocka_unit_test(segments_are_found_by_their_numbers_and_leave_at_the_front),
         cmocka_unit_test(segment_names_are_read_strictly),
         cmocka_unit_test(the_newest_whole_vote_slot_counts),
+        cmocka_unit_test(a_vote_is_echoed_when_both_slots_say_the_same),
+        cmocka_unit_test(a_vote_of_another_server_is_not_taken),
     };
     return cmocka_run_group_tests_name("storage_formats", tests, NULL, NULL);
 }
