@@ -10,11 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    INBOUND_MAX = 64,
-    GREETING_US = 10 * 1000 * 1000,
-    FRAME_US = 5 * 1000 * 1000, /* for the rest of a frame that has begun */
-};
+enum { INBOUND_MAX = 64, GREETING_US = 10 * 1000 * 1000 };
 
 static void close_done(struct io_close *close)
 {
@@ -138,27 +134,10 @@ static int take_frame(void *context, const struct frame *frame)
     if (node->inbox.size > INBOX_MAX) {
         return INTAKE_LATER;
     }
-    inbound->took_frame = true;
     buf_put_u64(&node->inbox, inbound->from);
     buf_put_u8(&node->inbox, frame->type);
     buf_put_sized(&node->inbox, frame->payload);
     return 0;
-}
-
-/*
- * A frame that has begun must end soon. Its size is only known to be right when all of it is there:
- * with a flipped bit in it, heartbeats would be taken for the rest of a large frame for hours.
- */
-static void watch_frame(struct inbound *inbound)
-{
-    struct io *io = inbound->node->io;
-    bool waits = inbound->intake.kept.size > 0 && !inbound->paused;
-    if (!waits) {
-        io_timer_cancel(io, &inbound->deadline);
-    } else if (inbound->took_frame || !io_timer_is_set(&inbound->deadline)) {
-        io_timer_set(io, &inbound->deadline, io_now_us(io) + FRAME_US);
-    }
-    inbound->took_frame = false;
 }
 
 static void take_bytes(struct inbound *inbound, struct slice bytes)
@@ -174,9 +153,6 @@ static void take_bytes(struct inbound *inbound, struct slice bytes)
     } else if (result == INTAKE_PAUSE && !inbound->paused) {
         inbound->paused = true;
         io_receive_pause(inbound->node->io, inbound->stream);
-    }
-    if (inbound->from != 0 && !inbound->closing) {
-        watch_frame(inbound);
     }
 }
 

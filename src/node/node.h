@@ -113,9 +113,8 @@ struct inbound {
     struct io_close close;
     struct intake intake;
     struct outbox outbox;     /* for the one answer to the greeting */
-    struct io_timer deadline; /* of the greeting, then of a frame that has begun */
+    struct io_timer deadline; /* of the greeting */
     uint64_t from;            /* 0: has not greeted yet */
-    bool took_frame;          /* with the bytes that are being taken in */
     bool paused;
     bool closing;
 };
