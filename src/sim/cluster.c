@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/ledger.h"
 #include "sim/state.h"
 
 #include <inttypes.h>
@@ -24,18 +25,15 @@ static void note_branch(struct simulation *simulation, const char *line)
         const char *words;
         enum reached_branch branch;
     } branches[] = {
-        {"pre-candidate -> follower: server", REACHED_DEPOSED},
+        {"pre-candidate -> follower", REACHED_PRE_VOTE_YIELDED},
         {"nobody won term", REACHED_SPLIT_VOTE},
-        {"campaigns in term", REACHED_PRE_VOTE_YIELDED},
         {"leader -> follower: server", REACHED_DEPOSED},
         {"leader -> follower: no majority", REACHED_QUORUM_LOST},
         {"leader -> follower: ticket", REACHED_DISK_LOST},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
-        const char *at = strstr(line, branches[i].words);
-        if (at != NULL && (branches[i].branch != REACHED_PRE_VOTE_YIELDED ||
-                           strstr(line, "pre-candidate -> follower") != NULL)) {
+        if (strstr(line, branches[i].words) != NULL) {
             simulation_reached(simulation, branches[i].branch);
             return;
         }
@@ -80,7 +78,7 @@ static void bury(struct server *server)
     server->node = NULL;
     server->io = NULL;
     server->stopping = false;
-    server->view.recovered = false;
+    server->paused_leading = false;
 }
 
 void cluster_start(struct server *server)
@@ -187,6 +185,12 @@ bool cluster_turn(struct cluster *cluster, const struct sim_host *host)
         CHECK(io_run(server->io, 0) == 0);
         state_look_recovered(cluster->simulation, server);
     }
+    if (server->paused_leading) {
+        server->paused_leading = false;
+        if (cluster->simulation->ledger->term_max > server->view.term) {
+            simulation_reached(cluster->simulation, REACHED_LEADER_PAUSED);
+        }
+    }
     (void)kvapp_node_step(node, 0);
     state_look(cluster->simulation, server);
     if (node->state == NODE_ENDED) {
@@ -264,7 +268,9 @@ static void draw_shape(struct cluster *cluster)
         .election_min_ms = min_ms,
         .election_max_ms = min_ms * 2,
     };
-    cluster->segment_size = 4 * 1024 * 1024;
+    /* Small segments, so that they change; not so small that a full disk or a large value has no
+     * room to be interesting. */
+    cluster->segment_size = simulation_draw_wide(simulation, 384 * 1024, 4 * 1024 * 1024);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
 }
 

@@ -24,11 +24,12 @@ struct server {
     struct io *io;
     struct kvapp_node *node; /* NULL: down */
     struct sim_event supervisor;
-    bool supervised;  /* is started again when it ends */
-    bool stopping;    /* asked to end cleanly */
-    bool refused;     /* its log is damaged, and it said so */
-    bool may_be_hurt; /* its disk was made to fail or rot: within the budget */
-    bool muted;       /* what it logs is no part of the run any more */
+    bool supervised;     /* is started again when it ends */
+    bool stopping;       /* asked to end cleanly */
+    bool refused;        /* its log is damaged, and it said so */
+    bool may_be_hurt;    /* its disk was made to fail or rot: within the budget */
+    bool paused_leading; /* it led when it was paused, and has had no turn since */
+    bool muted;          /* what it logs is no part of the run any more */
     struct view view;
 };
 

@@ -113,6 +113,7 @@ static void strike_pause(struct faults *faults)
     if (server->node == NULL) {
         return;
     }
+    server->paused_leading = server == leader;
     uint64_t longest_us = ELECTIONS_PAUSED_MAX * cluster_election_us(simulation->cluster);
     sim_host_pause(server->host, drawn_until(faults, 1000, longest_us));
 }

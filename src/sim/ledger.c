@@ -137,8 +137,6 @@ static void apply(struct ledger *ledger, struct committed *committed)
     if (expected->repeated) {
         bool stale = expected->status == KV_ERR_SEQUENCE_STALE;
         simulation_reached(ledger->simulation, stale ? REACHED_STALE : REACHED_DUPLICATE);
-    } else if (expected->status == KV_ERR_SESSION_UNKNOWN) {
-        simulation_reached(ledger->simulation, REACHED_SESSION_LOST);
     }
     workload_applied(ledger->simulation->workload, entry.index, command, expected);
 }

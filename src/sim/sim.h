@@ -66,7 +66,6 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(CLIENT_PAUSED, "a client held back by its server")                                           \
     X(DUPLICATE, "a repeated write answered from its session")                                     \
     X(STALE, "a repeated write older than what its session keeps")                                 \
-    X(SESSION_LOST, "a write refused because its session is unknown")                              \
     X(OUTCOME_UNKNOWN, "a write whose outcome stays unknown")                                      \
     X(TIMEOUT, "a request that timed out")                                                         \
     X(CONDITION, "a condition that did not hold")                                                  \

@@ -55,7 +55,6 @@ void state_look_recovered(struct simulation *simulation, struct server *server)
         push(view, record);
     }
     view->fresh = false;
-    view->recovered = true;
     view->commit = 0;
     view->applied = 0;
     if (!simulation_failed(simulation)) {
@@ -252,6 +251,11 @@ static void look_branches(struct simulation *simulation, const struct server *se
         if (node->links[i].reading) {
             simulation_reached(simulation, REACHED_FED_FROM_DISK);
         }
+    }
+    struct storage_stats stats;
+    storage_stats(node->storage, &stats);
+    if (stats.segment_count > 2) { /* The next one is always made before it is needed. */
+        simulation_reached(simulation, REACHED_SEGMENT_CHANGED);
     }
     if (peek_window_is_full(node->raft)) {
         simulation_reached(simulation, REACHED_WINDOW_FULL);
