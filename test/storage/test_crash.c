@@ -144,6 +144,7 @@ static bool crash_after(uint64_t stop_at, enum disk_loss loss, struct prng *prng
     return !ended;
 }
 
+/* Bugs 6, 8 and 15: also in the middle of a truncation. */
 static void a_crash_after_any_operation_loses_nothing_that_was_stored(void **state)
 {
     (void)state;
@@ -163,7 +164,7 @@ static void a_crash_after_any_operation_loses_nothing_that_was_stored(void **sta
 }
 
 /*
- * The log reached the disk and the vote beside it did not. The term that the next start speaks of
+ * Bug 5: the log reached the disk and the vote beside it did not. The term that the next start speaks of
  * must not fall again when the entries that showed it are truncated.
  */
 static void a_term_learnt_from_the_log_stays_when_its_entries_go(void **state)
@@ -254,6 +255,7 @@ static bool fail_operation(uint64_t number, int64_t error, struct prng *prng)
     return happened;
 }
 
+/* Bugs 10 and 16: nothing is written after a failed sync, and nothing after a full disk. */
 static void a_failing_operation_stops_storage_and_loses_nothing_that_was_stored(void **state)
 {
     (void)state;
@@ -501,6 +503,7 @@ static void random_life(uint64_t seed)
     free(walker.life.model);
 }
 
+/* Bugs 6, 11 and 13: any part of what was not synced survives, in any order. */
 static void random_lives_keep_every_promise(void **state)
 {
     (void)state;

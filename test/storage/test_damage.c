@@ -265,6 +265,7 @@ static struct tally damage_bytes(const struct subject *subject, size_t step)
     return tally;
 }
 
+/* Bugs 11 and 12: a torn tail is cut, whatever else is damaged is refused. */
 static void every_byte_of_a_crashed_log_gets_the_right_verdict(void **state)
 {
     (void)state;

@@ -236,6 +236,7 @@ static void assert_reply_equal(const struct reply *a, const struct reply *b)
     assert_true(slice_equal(a->data, b->data));
 }
 
+/* Bug 9: replicas that apply differently. */
 static void random_logs_agree_with_the_model_and_between_replicas(void **state)
 {
     (void)state;
