@@ -164,8 +164,8 @@ static void a_crash_after_any_operation_loses_nothing_that_was_stored(void **sta
 }
 
 /*
- * Bug 5: the log reached the disk and the vote beside it did not. The term that the next start speaks of
- * must not fall again when the entries that showed it are truncated.
+ * Bug 5: the log reached the disk and the vote beside it did not. The term that the next start
+ * speaks of must not fall again when the entries that showed it are truncated.
  */
 static void a_term_learnt_from_the_log_stays_when_its_entries_go(void **state)
 {

@@ -73,7 +73,7 @@ static void a_retry_gets_the_first_reply_and_changes_nothing(void **state)
     driver_done(&driver);
 }
 
-/* Bug 40: redirected and sent again anywhere, the same write is in the log many times and counts once. */
+/* Bug 40: redirected and sent again anywhere, a write is in the log many times and counts once. */
 static void a_write_logged_many_times_is_applied_once(void **state)
 {
     (void)state;
