@@ -15,7 +15,8 @@ STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cl
 enum {
     SESSIONS_MAX = 10000,
     STALL_MS_MIN = 2000,
-    PORT_TRIES = 50, /* a second in all */
+    SEGMENT_SIZE_MIN = 4 * 1024 * 1024, /* storage.h: every entry fits one */
+    PORT_TRIES = 50,                    /* a second in all */
     PORT_PAUSE_US = 20 * 1000,
 };
 
@@ -257,6 +258,12 @@ static int bind_ports(struct kvapp_node *node, char *error, size_t error_size)
 int kvapp_node_new(const struct kvapp_node_options *options, char *error, size_t error_size,
                    struct kvapp_node **ret_node)
 {
+    /* The simulator, whose entries are small, may have smaller ones. */
+    if (options->segment_size < SEGMENT_SIZE_MIN) {
+        (void)snprintf(error, error_size, "log segments must have at least %d bytes, not %" PRIu64,
+                       SEGMENT_SIZE_MIN, options->segment_size);
+        return KV_ERR_INVALID;
+    }
     return node_new_on(NULL, options, error, error_size, ret_node);
 }
 

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NODE_SEGMENT_MIN = 4 * 1024 * 1024 }; /* storage.h: every entry fits one */
-
 static const struct kvapp_timing timing_modes[] = {
     {.name = "fast",
      .event_loop_ms = 10,
@@ -164,11 +162,6 @@ int node_config_init(const struct kvapp_node_options *options, struct node_confi
     err = check_timing(&config.timing, error, error_size);
     if (err != 0) {
         return err;
-    }
-    if (options->segment_size < NODE_SEGMENT_MIN) {
-        (void)snprintf(error, error_size, "log segments must have at least %d bytes, not %llu",
-                       NODE_SEGMENT_MIN, (unsigned long long)options->segment_size);
-        return KV_ERR_INVALID;
     }
     config.id = self->id;
     memcpy(config.address, self->address, sizeof config.address);

@@ -345,6 +345,10 @@ static void a_second_server_on_the_same_port_or_directory_is_refused(void **stat
     options.client_port_offset = 100;
     options.bind = world.cluster;
     options.data_dir = "/tmp/kvapp-not-made";
+    options.segment_size = 4096;
+    assert_int_equal(kvapp_node_new(&options, error, sizeof error, &second), KV_ERR_INVALID);
+    assert_non_null(strstr(error, "at least 4194304 bytes, not 4096"));
+    options.segment_size = 4 * 1024 * 1024;
     assert_int_equal(kvapp_node_new(&options, error, sizeof error, &second), KV_ERR_ADDRESS);
     assert_non_null(strstr(error, "cannot listen on the raft address"));
     assert_int_not_equal(access(options.data_dir, F_OK), 0);
