@@ -270,7 +270,7 @@ static void draw_shape(struct cluster *cluster)
     };
     /* Small segments, so that they change; not so small that a full disk or a large value has no
      * room to be interesting. */
-    cluster->segment_size = simulation_draw_wide(simulation, 384 * 1024, 4 * 1024 * 1024);
+    cluster->segment_size = simulation_draw_wide(simulation, 160 * 1024, 1024 * 1024);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
 }
 

@@ -207,8 +207,8 @@ static void strike_full(struct faults *faults)
 {
     struct server *server = any_server(faults);
     struct sim_disk_faults disk = *sim_disk_get(server->host);
-    disk.space = simulation_draw_wide(faults->simulation, 1, 16 * 1024 * 1024);
-    ail(faults, server, &disk, 5 * SECOND_US);
+    disk.space = 1; /* Whatever takes a new page fails: the making of the next segment. */
+    ail(faults, server, &disk, 40 * SECOND_US);
 }
 
 /*

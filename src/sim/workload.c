@@ -135,7 +135,8 @@ static void draw_note(struct actor *actor, struct operation_note *note)
         break;
     }
     if (note->operation == OPERATION_PUT) {
-        uint64_t size_max = simulation_chance(simulation, 2) ? workload->value_size_max : 64;
+        uint64_t size_max =
+            simulation_chance(simulation, workload->large_percent) ? workload->value_size_max : 64;
         note->value_size = simulation_draw(simulation, VALUE_HEADER, size_max);
     }
 }

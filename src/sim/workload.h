@@ -64,8 +64,9 @@ struct workload {
     uint64_t mark;  /* an `order`: the healed cluster had a leader */
     uint64_t floor; /* what the answers so far prove to be committed */
     size_t value_size_max;
-    uint64_t pause_us; /* between two requests of one client, on average */
-    bool quiet;        /* no new requests */
+    uint32_t large_percent; /* of puts, that have values up to that size */
+    uint64_t pause_us;      /* between two requests of one client, on average */
+    bool quiet;             /* no new requests */
 };
 
 struct workload *workload_new(struct simulation *simulation);
