@@ -365,7 +365,8 @@ static void an_answer_that_comes_too_late_is_ignored(void **state)
     turn_for_ms(world, 150);
     assert_int_equal(get(world, "k", &reply), 0);
     assert_memory_equal(reply.data, "new", 3);
-    assert_int_equal(world->servers[0].accepted, 1);
+    /* A connection that said nothing for a whole timeout may be dead: another one is made. */
+    assert_int_equal(world->servers[0].accepted, 2);
 }
 
 /* ---- nonsense ---- */
