@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 enum {
-    STEPS_MAX = 200 * 1000, /* of one key's search */
+    STEPS_MAX = 60 * 1000, /* of one key's search */
     CACHE_BITS = 16,
 };
 
@@ -48,6 +48,7 @@ struct choice { /* one step placed, and how to go back */
     size_t step;
     uint64_t state;
     size_t tried; /* candidates that were tried at this depth */
+    bool free;    /* there is no reason to try another in its place */
 };
 
 struct search {
@@ -222,6 +223,11 @@ static bool allows(const struct step *step, uint64_t state)
     UNREACHABLE();
 }
 
+static bool only_looks(const struct step *step)
+{
+    return step->kind == STEP_IS || step->kind == STEP_IS_SET || step->kind == STEP_IS_NOT;
+}
+
 static uint64_t after(const struct step *step, uint64_t state)
 {
     switch (step->kind) {
@@ -255,11 +261,8 @@ static bool cache_add(struct search *search, uint64_t key)
     return true;
 }
 
-/*
- * The `skip`-th step that may come next: asked before any step that is left was answered. Steps
- * with answers first, since those without are seldom needed. count: none is left.
- */
-static size_t candidate(const struct search *search, size_t skip)
+/* What may come next was asked before this: before any step that is left was answered. */
+static uint64_t next_limit(const struct search *search)
 {
     uint64_t limit = UINT64_MAX;
     for (size_t i = search->first; i < search->count && search->steps[i].began < limit; i++) {
@@ -268,6 +271,16 @@ static size_t candidate(const struct search *search, size_t skip)
             limit = step->ended;
         }
     }
+    return limit;
+}
+
+/*
+ * The `skip`-th step that may come next. Steps with answers first, since those without are
+ * seldom needed. count: none is left.
+ */
+static size_t candidate(const struct search *search, size_t skip)
+{
+    uint64_t limit = next_limit(search);
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = search->first; i < search->count && search->steps[i].began < limit; i++) {
             const struct step *step = &search->steps[i];
@@ -286,16 +299,12 @@ static uint64_t mix(uint64_t hash, uint64_t state)
     return hash * 0x9e3779b97f4a7c15u;
 }
 
-/* Places a step; false when that leads to where the search has been. */
-static bool place(struct search *search, size_t i)
+static void place(struct search *search, size_t i, bool free, size_t tried)
 {
     struct step *step = &search->steps[i];
     uint64_t state = after(step, search->state);
-    if (!allows(step, search->state) || (step->ended == UINT64_MAX && state == search->state) ||
-        !cache_add(search, mix(search->hash + step->mark, state))) {
-        return false;
-    }
-    search->choices[search->depth] = (struct choice){.step = i, .state = search->state, .tried = 0};
+    search->choices[search->depth] =
+        (struct choice){.step = i, .state = search->state, .tried = tried, .free = free};
     search->depth++;
     search->state = state;
     search->hash += step->mark;
@@ -304,7 +313,39 @@ static bool place(struct search *search, size_t i)
     while (search->first < search->count && search->steps[search->first].placed) {
         search->first++;
     }
+}
+
+/* Places a step, unless it does not fit, is of no use, or leads to where the search has been. */
+static bool try_step(struct search *search, size_t i, size_t tried)
+{
+    const struct step *step = &search->steps[i];
+    uint64_t state = after(step, search->state);
+    if (!allows(step, search->state) || (step->ended == UINT64_MAX && state == search->state) ||
+        !cache_add(search, mix(search->hash + step->mark, state))) {
+        return false;
+    }
+    place(search, i, false, tried);
     return true;
+}
+
+/*
+ * Places every step that may come next, fits, and only looks: whatever order there is with such a
+ * step later, there is one with it now.
+ */
+static void place_free(struct search *search)
+{
+    bool placed = true;
+    while (placed) {
+        placed = false;
+        uint64_t limit = next_limit(search);
+        for (size_t i = search->first; i < search->count && search->steps[i].began < limit; i++) {
+            const struct step *step = &search->steps[i];
+            if (!step->placed && only_looks(step) && allows(step, search->state)) {
+                place(search, i, true, 0);
+                placed = true;
+            }
+        }
+    }
 }
 
 static void unplace(struct search *search)
@@ -321,27 +362,39 @@ static void unplace(struct search *search)
     }
 }
 
+/* Back to the last step that another could stand in for; false: there is none. */
+static bool go_back(struct search *search, size_t *ret_tried)
+{
+    while (search->depth > 0) {
+        unplace(search);
+        if (!search->choices[search->depth].free) {
+            *ret_tried = search->choices[search->depth].tried;
+            return true;
+        }
+    }
+    return false;
+}
+
 enum verdict { FITS, DOES_NOT_FIT, UNDECIDED };
 
 static enum verdict search_run(struct search *search)
 {
     size_t tried = 0;
+    place_free(search);
     while (search->answered > 0) {
         if (++search->tried > STEPS_MAX) {
             return UNDECIDED;
         }
         size_t next = candidate(search, tried);
         if (next == search->count) {
-            if (search->depth == 0) {
+            if (!go_back(search, &tried)) {
                 return DOES_NOT_FIT;
             }
-            unplace(search);
-            tried = search->choices[search->depth].tried;
             continue;
         }
         tried++;
-        if (place(search, next)) {
-            search->choices[search->depth - 1].tried = tried;
+        if (try_step(search, next, tried)) {
+            place_free(search);
             tried = 0;
         }
     }
