@@ -331,16 +331,29 @@ void contact_init(struct contact *contact, struct kvapp_client *client, const ch
 
 /* ---- sending ---- */
 
-/* The time of the writes that waited for the session begins now: in a slow cluster, as in demo
- * mode, opening it and writing would else share the time of one write. */
+/*
+ * The time of the writes that waited for the session begins now: in a slow cluster, as in demo
+ * mode, opening it and writing would else share the time of one write. They go to the end of the
+ * list of all, where client_look gives them their new deadline: deadlines never fall along it.
+ */
 static void restart_time(struct kvapp_client *client)
 {
-    uint64_t deadline_us = io_now_us(client->loop->io) + client->timeout_us;
-    for (struct list *link = client->pool.all.next; link != &client->pool.all; link = link->next) {
+    struct list *all = &client->pool.all;
+    struct list waited;
+    list_init(&waited);
+    struct list *next = NULL;
+    for (struct list *link = all->next; link != all; link = next) {
+        next = link->next;
         struct pending *pending = CONTAINER_OF(link, struct pending, age);
-        if (needs_session(client, pending)) {
-            pending->deadline_us = deadline_us;
+        if (needs_session(client, pending) && !pending->has_waited) {
+            pending->has_waited = true; /* a store that forgets every session is not waited for */
+            pending->deadline_us = 0;
+            list_remove(link);
+            list_push(&waited, link);
         }
+    }
+    for (struct list *link = list_pop(&waited); link != NULL; link = list_pop(&waited)) {
+        list_push(all, link);
     }
 }
 

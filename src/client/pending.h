@@ -1,7 +1,8 @@
 /*
  * A request from its submission to its `done`, and the pool that these come from. A pending is
- * always in the list of all (by age), and in one of: the queue `fresh` (never sent), the queue
- * `again` (to be sent once more, by age), or the list of what was sent to one server.
+ * always in the list of all (the first deadline first), and in one of: the queue `fresh` (never
+ * sent), the queue `again` (to be sent once more, by age), or the list of what was sent to one
+ * server.
  *
  *     pool_take ──► fresh ──► sent ──► pool_give
  *                     again ◄──┘ └◄── again
@@ -33,6 +34,7 @@ struct pending {
     uint64_t request_id;     /* while sent; else 0 */
     struct contact *sent_to; /* while sent; else NULL */
     struct command command;  /* borrows from whoever submitted it */
+    bool has_waited;         /* for the session; its time began anew then */
     bool in_doubt;           /* a write of which an earlier sending may have been applied */
     pending_done_fn done;
     void *context;
@@ -64,7 +66,7 @@ void pool_give(struct pool *pool, struct pending *pending);
 
 /* The next to be sent, or NULL; it stays where it is. */
 struct pending *pool_next(const struct pool *pool);
-/* The oldest of all, or NULL. */
+/* The one whose deadline comes first, or NULL. */
 struct pending *pool_oldest(const struct pool *pool);
 
 static inline bool pool_has_slot(const struct pool *pool)

@@ -415,6 +415,33 @@ void assert_mentions(const char *text, const char *part)
     }
 }
 
+/* ---- what the servers saw ---- */
+
+unsigned puts_seen(const struct world *world)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < world->sighting_count; i++) {
+        count += world->sightings[i].command.operation == OPERATION_PUT;
+    }
+    return count;
+}
+
+const struct command *nth_put(const struct world *world, unsigned n)
+{
+    for (size_t i = 0; i < world->sighting_count; i++) {
+        if (world->sightings[i].command.operation == OPERATION_PUT && n-- == 0) {
+            return &world->sightings[i].command;
+        }
+    }
+    fail_msg("there are not so many puts");
+    return NULL;
+}
+
+bool is_put(const struct command *command)
+{
+    return command->operation == OPERATION_PUT;
+}
+
 /* ---- the life of a world ---- */
 
 static int setup(void **state)

@@ -121,6 +121,11 @@ void start_client(struct world *world, const struct kvapp_client_options *option
 int put(struct world *world, const char *key, const char *value, struct kvapp_reply *ret_reply);
 int get(struct world *world, const char *key, struct kvapp_reply *ret_reply);
 
+/* The puts among the sightings: how many, and each in its turn. */
+bool is_put(const struct command *command);
+unsigned puts_seen(const struct world *world);
+const struct command *nth_put(const struct world *world, unsigned n);
+
 /* Milliseconds on the io's clock. */
 uint64_t now_ms(struct world *world);
 /* Turns the loop for so long. */

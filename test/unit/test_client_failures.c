@@ -1,37 +1,6 @@
 /* The client library when servers die, stall, lie, or do not know who leads. */
 #include "client_world.h"
 
-#include "client/client.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static unsigned puts_seen(const struct world *world)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < world->sighting_count; i++) {
-        count += world->sightings[i].command.operation == OPERATION_PUT;
-    }
-    return count;
-}
-
-static const struct command *nth_put(const struct world *world, unsigned n)
-{
-    for (size_t i = 0; i < world->sighting_count; i++) {
-        if (world->sightings[i].command.operation == OPERATION_PUT && n-- == 0) {
-            return &world->sightings[i].command;
-        }
-    }
-    fail_msg("there are not so many puts");
-    return NULL;
-}
-
-static bool is_put(const struct command *command)
-{
-    return command->operation == OPERATION_PUT;
-}
-
 /* ---- leaders that die ---- */
 
 static enum fate apply_first_put_and_die(struct world *world, struct server *server,
@@ -402,157 +371,6 @@ static void nonsense_alone_is_told(void **state)
     assert_mentions(kvapp_client_error(world->client), "sent what is no answer");
 }
 
-/* ---- sessions that are forgotten ---- */
-
-/* As many new sessions as the state machine keeps: all before them are forgotten. */
-static void evict_sessions(struct world *world)
-{
-    struct buf bytes = {0};
-    command_encode(&(struct command){.operation = OPERATION_OPEN_SESSION}, &bytes);
-    struct reply reply;
-    for (int i = 0; i < 100; i++) {
-        world->log_index++;
-        kv_apply(world->kv, world->log_index, 1, buf_slice(&bytes), &reply);
-    }
-    buf_done(&bytes);
-}
-
-static void a_forgotten_session_is_replaced_for_writes_that_cannot_have_happened(void **state)
-{
-    struct world *world = *state;
-    start_servers(world, 1);
-    start_client(world, &(struct kvapp_client_options){0});
-    struct kvapp_reply reply;
-    assert_int_equal(put(world, "k", "v", &reply), 0);
-    evict_sessions(world);
-    assert_int_equal(put(world, "k", "w", &reply), 0);
-    assert_int_equal(world->puts_applied, 2);
-    assert_int_equal(puts_seen(world), 3);
-    assert_int_not_equal(nth_put(world, 2)->session, nth_put(world, 0)->session);
-    assert_int_equal(nth_put(world, 2)->sequence, 1);
-}
-
-static enum fate apply_second_put_and_forget(struct world *world, struct server *server,
-                                             const struct command *command)
-{
-    (void)server;
-    if (is_put(command) && puts_seen(world) == 2) {
-        return FATE_APPLY_BREAK;
-    }
-    if (is_put(command) && puts_seen(world) == 3) {
-        evict_sessions(world);
-    }
-    return FATE_ANSWER;
-}
-
-static void a_forgotten_session_leaves_a_repeated_write_in_doubt(void **state)
-{
-    struct world *world = *state;
-    start_servers(world, 1);
-    world->fate = apply_second_put_and_forget;
-    start_client(world, &(struct kvapp_client_options){0});
-    struct kvapp_reply reply;
-    assert_int_equal(put(world, "k", "v", &reply), 0);
-    assert_int_equal(put(world, "k", "w", &reply), KV_ERR_OUTCOME_UNKNOWN);
-    assert_int_equal(world->puts_applied, 2);
-    assert_int_equal(put(world, "k", "x", &reply), 0); /* in a session of its own */
-    assert_int_equal(world->puts_applied, 3);
-}
-
-/* ---- everything at once ---- */
-
-/* Misfortune of any kind, for a while; which server leads changes all the time. */
-static enum fate misfortune(struct world *world, struct server *server,
-                            const struct command *command)
-{
-    (void)command;
-    struct prng *prng = &world->prng;
-    if (prng_chance(prng, 4, 5)) {
-        return FATE_ANSWER;
-    }
-    if (prng_chance(prng, 1, 3)) {
-        world->leader = prng_between(prng, 0, world->server_count);
-    }
-    static const enum fate fates[] = {FATE_ANSWER,    FATE_APPLY_BREAK,  FATE_BREAK,
-                                      FATE_NO_LEADER, FATE_BUSY,         FATE_NOT_LEADER,
-                                      FATE_UNKNOWN,   FATE_APPLY_UNKNOWN};
-    enum fate fate = fates[prng_between(prng, 0, sizeof fates / sizeof fates[0] - 1)];
-    bool applies = fate == FATE_APPLY_BREAK || fate == FATE_APPLY_UNKNOWN;
-    return applies && server->id != world->leader ? FATE_BREAK : fate;
-}
-
-struct tracked {
-    struct kvapp_request request;
-    char key[16];
-    int status;
-    unsigned done;
-    uint64_t revision;
-};
-
-static void on_tracked(struct kvapp_request *request, const struct kvapp_reply *reply)
-{
-    struct tracked *tracked = request->context;
-    tracked->status = reply->status;
-    tracked->revision = reply->revision;
-    tracked->done++;
-}
-
-static void writes_are_applied_once_whatever_happens(void **state)
-{
-    struct world *world = *state;
-    enum { COUNT = 400 };
-    static struct tracked puts[COUNT];
-    memset(puts, 0, sizeof puts);
-    const char *text = getenv("KVAPP_TEST_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 20260102;
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    prng_init(&world->prng, seed);
-    start_servers(world, 3);
-    world->servers[1].piecemeal = true;
-    start_client(world, &(struct kvapp_client_options){
-                            .timeout_ms = 8000, .backoff_ms = 1, .retries = 1000});
-    world->fate = misfortune;
-    for (unsigned i = 0; i < COUNT; i++) {
-        (void)snprintf(puts[i].key, sizeof puts[i].key, "key-%u", i);
-        puts[i].request = (struct kvapp_request){
-            .kind = KVAPP_PUT,
-            .key = puts[i].key,
-            .key_size = strlen(puts[i].key),
-            .value = "v",
-            .value_size = 1,
-            .done = on_tracked,
-            .context = &puts[i],
-        };
-        kvapp_submit(world->client, &puts[i].request);
-        if (i % 16 == 15) {
-            assert_int_equal(kvapp_client_run(world->client, 1), 0);
-        }
-    }
-    uint64_t started = now_ms(world);
-    unsigned done = 0;
-    while (done < COUNT) {
-        assert_int_equal(kvapp_client_run(world->client, 20), 0);
-        if (io_now_us(world->io) / 1000 > started + 1500) {
-            world->fate = NULL; /* luck returns */
-            world->leader = world->leader == 0 ? 1 : world->leader;
-        }
-        done = 0;
-        for (unsigned i = 0; i < COUNT; i++) {
-            done += puts[i].done;
-        }
-    }
-    for (unsigned i = 0; i < COUNT; i++) {
-        assert_int_equal(puts[i].done, 1);
-        assert_int_equal(puts[i].status, 0);
-        struct reply reply;
-        struct command command = {.operation = OPERATION_GET, .key = slice_of_string(puts[i].key)};
-        kv_query(world->kv, &command, &reply);
-        assert_int_equal(reply.status, 0);
-        assert_int_equal(reply.revision, puts[i].revision);
-    }
-    assert_int_equal(world->puts_applied, COUNT);
-}
-
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -574,9 +392,6 @@ int main(void)
         cmocka_unit_test(an_answer_that_comes_too_late_is_ignored),
         cmocka_unit_test(a_server_that_talks_nonsense_is_left),
         cmocka_unit_test(nonsense_alone_is_told),
-        cmocka_unit_test(a_forgotten_session_is_replaced_for_writes_that_cannot_have_happened),
-        cmocka_unit_test(a_forgotten_session_leaves_a_repeated_write_in_doubt),
-        cmocka_unit_test(writes_are_applied_once_whatever_happens),
     };
     return run_client_cases("client_failures", cases, sizeof cases / sizeof cases[0]);
 }
