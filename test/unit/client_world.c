@@ -415,6 +415,31 @@ void assert_mentions(const char *text, const char *part)
     }
 }
 
+static void on_tracked(struct kvapp_request *request, const struct kvapp_reply *reply)
+{
+    struct tracked *tracked = request->context;
+    tracked->status = reply->status;
+    tracked->revision = reply->revision;
+    tracked->done++;
+}
+
+void track(struct world *world, struct tracked *tracked, enum kvapp_request_kind kind,
+           unsigned number)
+{
+    *tracked = (struct tracked){.done = 0};
+    (void)snprintf(tracked->key, sizeof tracked->key, "key-%u", number);
+    tracked->request = (struct kvapp_request){
+        .kind = kind,
+        .key = tracked->key,
+        .key_size = strlen(tracked->key),
+        .value = "v",
+        .value_size = 1,
+        .done = on_tracked,
+        .context = tracked,
+    };
+    kvapp_submit(world->client, &tracked->request);
+}
+
 /* ---- what the servers saw ---- */
 
 unsigned puts_seen(const struct world *world)

@@ -121,6 +121,17 @@ void start_client(struct world *world, const struct kvapp_client_options *option
 int put(struct world *world, const char *key, const char *value, struct kvapp_reply *ret_reply);
 int get(struct world *world, const char *key, struct kvapp_reply *ret_reply);
 
+/* A request on its way by world->client, and what became of it. Its key is "key-<number>". */
+struct tracked {
+    struct kvapp_request request;
+    char key[16];
+    int status;
+    unsigned done;
+    uint64_t revision;
+};
+void track(struct world *world, struct tracked *tracked, enum kvapp_request_kind kind,
+           unsigned number);
+
 /* The puts among the sightings: how many, and each in its turn. */
 bool is_put(const struct command *command);
 unsigned puts_seen(const struct world *world);

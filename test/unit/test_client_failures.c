@@ -323,18 +323,40 @@ static void silence_ends_a_read_in_a_timeout_and_a_write_in_doubt(void **state)
 static void an_answer_that_comes_too_late_is_ignored(void **state)
 {
     struct world *world = *state;
+    static struct tracked gets[2];
     start_servers(world, 1);
-    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
-    struct kvapp_reply reply;
-    assert_int_equal(put(world, "k", "old", &reply), 0);
-    world->servers[0].delay_us = 300 * 1000;
-    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 800});
+    /* The first answer comes in time, and shows shortly before the second is overdue that the
+     * server is not silent; so the connection lasts until the second comes. */
+    world->servers[0].delay_us = 700 * 1000;
+    track(world, &gets[0], KVAPP_GET, 0);
+    turn_for_ms(world, 30);
+    world->servers[0].delay_us = 1000 * 1000;
+    track(world, &gets[1], KVAPP_GET, 1);
+    turn_for_ms(world, 900);
+    assert_int_equal(gets[0].status, KV_ERR_NOT_FOUND);
+    assert_int_equal(gets[1].status, KV_ERR_TIMEOUT);
     world->servers[0].delay_us = 0;
+    struct kvapp_reply reply;
     assert_int_equal(put(world, "k", "new", &reply), 0);
-    turn_for_ms(world, 150);
+    turn_for_ms(world, 200);
+    assert_int_equal(gets[1].done, 1);
     assert_int_equal(get(world, "k", &reply), 0);
     assert_memory_equal(reply.data, "new", 3);
     /* A connection that said nothing for a whole timeout may be dead: another one is made. */
+    assert_int_equal(world->servers[0].accepted, 2);
+}
+
+static void a_connection_on_which_a_request_waited_in_vain_is_made_anew(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    world->fate = ignore_all;
+    struct kvapp_reply reply;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_TIMEOUT);
+    world->fate = NULL;
+    assert_int_equal(get(world, "k", &reply), KV_ERR_NOT_FOUND);
     assert_int_equal(world->servers[0].accepted, 2);
 }
 
@@ -390,6 +412,7 @@ int main(void)
         cmocka_unit_test(a_first_member_that_is_stopped_does_not_hold_a_client),
         cmocka_unit_test(silence_ends_a_read_in_a_timeout_and_a_write_in_doubt),
         cmocka_unit_test(an_answer_that_comes_too_late_is_ignored),
+        cmocka_unit_test(a_connection_on_which_a_request_waited_in_vain_is_made_anew),
         cmocka_unit_test(a_server_that_talks_nonsense_is_left),
         cmocka_unit_test(nonsense_alone_is_told),
     };

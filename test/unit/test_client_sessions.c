@@ -10,39 +10,6 @@
 
 /* ---- time, and the wait for a session ---- */
 
-struct tracked {
-    struct kvapp_request request;
-    char key[16];
-    int status;
-    unsigned done;
-    uint64_t revision;
-};
-
-static void on_tracked(struct kvapp_request *request, const struct kvapp_reply *reply)
-{
-    struct tracked *tracked = request->context;
-    tracked->status = reply->status;
-    tracked->revision = reply->revision;
-    tracked->done++;
-}
-
-static void submit(struct world *world, struct tracked *tracked, enum kvapp_request_kind kind,
-                   unsigned number)
-{
-    *tracked = (struct tracked){.done = 0};
-    (void)snprintf(tracked->key, sizeof tracked->key, "key-%u", number);
-    tracked->request = (struct kvapp_request){
-        .kind = kind,
-        .key = tracked->key,
-        .key_size = strlen(tracked->key),
-        .value = "v",
-        .value_size = 1,
-        .done = on_tracked,
-        .context = tracked,
-    };
-    kvapp_submit(world->client, &tracked->request);
-}
-
 static enum fate answer_only_sessions(struct world *world, struct server *server,
                                       const struct command *command)
 {
@@ -59,9 +26,9 @@ static void a_write_that_waits_for_its_session_does_not_hold_up_the_time_of_othe
     world->servers[0].delay_us = 200 * 1000;
     world->fate = answer_only_sessions;
     start_client(world, &(struct kvapp_client_options){.timeout_ms = 400});
-    submit(world, &requests[0], KVAPP_GET, 0);
-    submit(world, &requests[1], KVAPP_PUT, 1);
-    submit(world, &requests[2], KVAPP_GET, 2);
+    track(world, &requests[0], KVAPP_GET, 0);
+    track(world, &requests[1], KVAPP_PUT, 1);
+    track(world, &requests[2], KVAPP_GET, 2);
     turn_for_ms(world, 500);
     assert_int_equal(requests[0].status, KV_ERR_TIMEOUT);
     assert_int_equal(requests[1].done, 0); /* its time began when the session was open */
@@ -80,8 +47,8 @@ static void requests_submitted_while_a_session_opens_end_in_time(void **state)
     start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
     for (unsigned i = 0; i < PAIRS; i++) {
         /* The write first in the first pair, so that the session opens; then the read. */
-        submit(world, &requests[2 * i], i == 0 ? KVAPP_PUT : KVAPP_GET, 2 * i);
-        submit(world, &requests[2 * i + 1], i == 0 ? KVAPP_GET : KVAPP_PUT, 2 * i + 1);
+        track(world, &requests[2 * i], i == 0 ? KVAPP_PUT : KVAPP_GET, 2 * i);
+        track(world, &requests[2 * i + 1], i == 0 ? KVAPP_GET : KVAPP_PUT, 2 * i + 1);
         assert_int_equal(kvapp_client_run(world->client, 1), 0);
     }
     turn_for_ms(world, 500);
@@ -184,7 +151,7 @@ static void writes_are_applied_once_whatever_happens(void **state)
                             .timeout_ms = 8000, .backoff_ms = 1, .retries = 1000});
     world->fate = misfortune;
     for (unsigned i = 0; i < COUNT; i++) {
-        submit(world, &puts[i], KVAPP_PUT, i);
+        track(world, &puts[i], KVAPP_PUT, i);
         if (i % 16 == 15) {
             assert_int_equal(kvapp_client_run(world->client, 1), 0);
         }
