@@ -277,6 +277,7 @@ static struct contact *contact_of(struct connection *connection)
 static int on_frame(struct connection *connection, const struct frame *frame)
 {
     struct contact *contact = contact_of(connection);
+    contact->unheard_since_us = 0;
     switch (frame->type) {
     case FRAME_CLIENT_RESPONSE:
         return on_response(contact, frame->payload);
@@ -307,6 +308,7 @@ static void on_closed(struct connection *connection)
         lose(client, CONTAINER_OF(contact->sent.next, struct pending, queue));
     }
     contact->watched = 0;
+    contact->unheard_since_us = 0;
     wake(client);
     if (is_target(contact) && !client->stopping) {
         bool refused = !connection->heard && !contact->gave_up;

@@ -48,13 +48,13 @@ static void give_up(struct contact *contact, const char *reason)
     connection_close(&contact->connection, reason);
 }
 
-/* Where a request waited in vain, if it was the next that the server should have answered. */
+/* Where a request waited in vain, if that server has said nothing for the time of two requests. */
 static struct contact *silent_contact(const struct kvapp_client *client,
                                       const struct pending *pending, uint64_t now_us)
 {
     struct contact *contact = pending->sent_to;
-    bool silent = contact != NULL && contact->watched == pending->request_id &&
-                  now_us - contact->watched_since_us >= patience_us(client);
+    bool silent = contact != NULL && contact->unheard_since_us != 0 &&
+                  now_us - contact->unheard_since_us >= 2 * client->timeout_us;
     return silent ? contact : NULL;
 }
 
@@ -111,6 +111,9 @@ static uint64_t watch(struct contact *contact, uint64_t now_us)
     }
     if (id == 0) {
         return UINT64_MAX;
+    }
+    if (id != WATCHED_CONNECT && contact->unheard_since_us == 0) {
+        contact->unheard_since_us = now_us;
     }
     bool is_asked_about = id != WATCHED_CONNECT && contact == client_target(client);
     uint64_t until_us =

@@ -228,8 +228,9 @@ static void strike_rot(struct faults *faults)
     }
     uint64_t segment_size = simulation->cluster->segment_size;
     uint64_t limit = size < segment_size ? size : segment_size;
-    (void)sim_disk_flip(server->host, FIRST_SEGMENT, simulation_draw(simulation, 0, limit - 1),
-                        (unsigned)simulation_draw(simulation, 0, 7));
+    uint64_t offset = simulation_draw(simulation, 0, limit - 1);
+    unsigned bit = (unsigned)simulation_draw(simulation, 0, 7);
+    (void)sim_disk_flip(server->host, FIRST_SEGMENT, offset, bit);
 }
 
 /* ---- when ---- */

@@ -279,8 +279,9 @@ static void set_accept_errors(struct network_faults *faults, size_t server, uint
 static void strike_accept(struct network_faults *faults)
 {
     struct simulation *simulation = faults->simulation;
-    set_accept_errors(faults, simulation_draw(simulation, 0, faults->server_count - 1),
-                      (uint32_t)simulation_draw_wide(simulation, 1000, SIM_PPM));
+    size_t server = simulation_draw(simulation, 0, faults->server_count - 1);
+    uint32_t ppm = (uint32_t)simulation_draw_wide(simulation, 1000, SIM_PPM);
+    set_accept_errors(faults, server, ppm);
     sim_world_schedule(simulation->world, &faults->accept, draw_hold(faults));
 }
 

@@ -359,6 +359,16 @@ size_t workload_open(const struct workload *workload)
     return open;
 }
 
+uint64_t workload_timeout_us(const struct workload *workload)
+{
+    uint64_t longest_us = 0;
+    for (size_t i = 0; i < workload->actor_count; i++) {
+        uint64_t timeout_us = (uint64_t)workload->actors[i]->timeout_ms * 1000;
+        longest_us = timeout_us > longest_us ? timeout_us : longest_us;
+    }
+    return longest_us;
+}
+
 void workload_heal(struct workload *workload)
 {
     for (size_t i = 0; i < workload->actor_count; i++) {

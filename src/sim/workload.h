@@ -84,6 +84,8 @@ struct sim_host *workload_host(struct workload *workload, size_t actor);
 
 /* Requests without an answer. */
 size_t workload_open(const struct workload *workload);
+/* The longest time that a client gives a request. */
+uint64_t workload_timeout_us(const struct workload *workload);
 /* Every client that runs asks for one more thing, whatever its window. */
 void workload_probe(struct workload *workload);
 

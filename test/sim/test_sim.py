@@ -1,99 +1,130 @@
 """
-Whole clusters on simulated machines: seeds that must hold, and hashes that must be the same in
-every build. Prints TAP. A failing seed is told with the command that replays it.
+The simulator as its users run it: fixed seeds, seeds of past bugs, fresh seeds, equal hashes on
+every build, and every rare branch reached. Prints TAP.
 """
 
 import argparse
 import os
-import random
 import re
 import subprocess
 import sys
 import time
 
-FIXED = (1, 16)       # under sanitizers
-HASHED = (1, 4)       # in both builds
-RANDOM_SECONDS = 10   # of the release build, from a drawn seed on
-TIMEOUT = 200
+FIXED_SEEDS = "1..8"         # under the sanitizers
+BRANCH_SEEDS = "1..250"      # in the release build
+HASH_SEEDS = (1, 2, 3)
+FRESH_SECONDS = 5
+
+options = None
 
 
-def run(binary, *words):
-    return subprocess.run([binary, "sim"] + list(words), capture_output=True, check=False,
-                          timeout=TIMEOUT, stdin=subprocess.DEVNULL, text=True)
+class Skip(Exception):
+    pass
 
 
-def expect_well(done):
-    if done.returncode != 0:
-        raise AssertionError((done.stdout + done.stderr)[:1500])
+def sim(binary, *words, timeout=150):
+    done = subprocess.run((binary, "sim") + words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=timeout, check=False, text=True)
+    return done.returncode, done.stdout, done.stderr
 
 
-def fixed_seeds_hold(options):
-    expect_well(run(options.kvapp, "--seeds", "%d..%d" % FIXED, "--jobs", "1"))
+def expect_well(binary, *words):
+    status, out, err = sim(binary, *words)
+    if status != 0 or err:
+        raise AssertionError("\n".join([" ".join(words), out[-3000:], err[-3000:]]))
+    return out
 
 
-def seeds_of_bugs_hold(options):
-    """Lines of seeds.txt: the words for kvapp sim, then # and what the bug was."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds.txt")
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            words = line.split("#")[0].split()
-            if words:
-                expect_well(run(options.release, *words))
+def release():
+    if not os.path.exists(options.release):
+        raise Skip("no release build")
+    return options.release
 
 
-def fresh_random_seeds_hold(options):
-    first = random.SystemRandom().randrange(1, 1 << 40)
-    print("# seeds from %d on" % first)
-    expect_well(run(options.release, "--seeds", "%d..%d" % (first, first + 100000), "--for",
-                    str(RANDOM_SECONDS), "--jobs", "1"))
+def fixed_seeds_are_well():
+    expect_well(options.kvapp, "--seeds", FIXED_SEEDS)
 
 
-def hash_of(binary, seed):
-    done = run(binary, "--seed", str(seed))
-    expect_well(done)
-    return re.search(r"hash ([0-9a-f]{16})", done.stdout).group(1)
+def seeds_of_past_bugs_are_well():
+    binary = options.release if os.path.exists(options.release) else options.kvapp
+    with open(os.path.join(os.path.dirname(__file__), "seeds.txt"), encoding="utf-8") as file:
+        lines = [line.split("#")[0].split() for line in file]
+    for words in filter(None, lines):
+        expect_well(binary, *words)
 
 
-def one_seed_is_one_run_in_every_build(options):
-    for seed in range(HASHED[0], HASHED[1] + 1):
-        hashes = {hash_of(binary, seed) for binary in
-                  (options.kvapp, options.kvapp, options.release)}
-        if len(hashes) != 1:
-            raise AssertionError("seed %d has the hashes %s" % (seed, sorted(hashes)))
+def fresh_seeds_are_well():
+    first = int(time.time() * 1000) % 1000000000 * 1000
+    print("# fresh seeds from %d on" % first)
+    expect_well(options.kvapp, "--seeds", "%d..%d" % (first, first + 999),
+                "--for", str(FRESH_SECONDS))
 
 
-def an_unknown_fault_is_refused(options):
-    done = run(options.kvapp, "--seed", "1", "--faults", "locusts")
-    if done.returncode != 2 or "--faults" not in done.stderr:
-        raise AssertionError("status %d: %s" % (done.returncode, done.stderr))
+def the_same_seed_is_the_same_run_on_every_build():
+    for seed in HASH_SEEDS:
+        lines = [expect_well(binary, "--seed", str(seed))
+                 for binary in (options.kvapp, options.kvapp, release())]
+        if len(set(lines)) != 1 or "hash" not in lines[0]:
+            raise AssertionError("\n".join(lines))
 
 
-CASES = [fixed_seeds_hold, seeds_of_bugs_hold, fresh_random_seeds_hold,
-         one_seed_is_one_run_in_every_build, an_unknown_fault_is_refused]
+def every_rare_branch_is_reached():
+    out = expect_well(release(), "--seeds", BRANCH_SEEDS)
+    counts = re.findall(r"^ +(\d+)  (.*)$", out.split("\nreached\n")[1], re.MULTILINE)
+    missed = [words for count, words in counts if count == "0"]
+    if missed or len(counts) < 20:
+        raise AssertionError("never reached: " + ", ".join(missed))
+
+
+def a_seed_does_enough():
+    out = expect_well(options.kvapp, "--seed", "1", "--faults", "none")
+    operations, answered = map(int, re.search(r"(\d+) operations, (\d+) answered", out).groups())
+    if operations < 500 or answered < 0.95 * operations:
+        raise AssertionError(out)
+
+
+def a_trace_tells_the_story():
+    out = expect_well(options.kvapp, "--seed", "2", "--duration", "4", "--trace")
+    for word in ("leads term", "commit", "client 1: operation", "everything heals"):
+        if word not in out:
+            raise AssertionError("the story has no " + word)
+
+
+def wrong_options_are_refused():
+    for words in (("--seeds", "5"), ("--seeds", "9..3"), ("--nodes", "2"),
+                  ("--faults", "rain"), ("--seeds", "1..2", "--trace")):
+        status, out, err = sim(options.kvapp, *words)
+        if status != 2 or out or not err.startswith("kvapp sim: "):
+            raise AssertionError("%r: %d, %r, %r" % (words, status, out, err))
+
+
+CASES = (wrong_options_are_refused, a_seed_does_enough, a_trace_tells_the_story,
+         fixed_seeds_are_well, seeds_of_past_bugs_are_well, fresh_seeds_are_well,
+         the_same_seed_is_the_same_run_on_every_build, every_rare_branch_is_reached)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kvapp", required=True, help="the binary under sanitizers")
-    parser.add_argument("--release", required=True, help="the release binary; else the same")
+    global options  # pylint: disable=global-statement
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kvapp", required=True)
+    parser.add_argument("--release", required=True)
     options = parser.parse_args()
-    if not os.path.exists(options.release):
-        options.release = options.kvapp
+    sys.stdout.reconfigure(line_buffering=True)
     print("1..%d" % len(CASES))
     failed = False
     for number, case in enumerate(CASES, 1):
-        start = time.monotonic()
+        began = time.monotonic()
         try:
-            case(options)
+            case()
             print("ok %d - %s" % (number, case.__name__))
+        except Skip as skip:
+            print("ok %d - %s # SKIP %s" % (number, case.__name__, skip))
         except (AssertionError, subprocess.TimeoutExpired) as error:
             failed = True
             print("not ok %d - %s" % (number, case.__name__))
-            for line in str(error).splitlines():
-                print("# " + line)
-        print("# %.1f s" % (time.monotonic() - start), flush=True)
-    return 1 if failed else 0
+            print("\n".join("# " + line for line in str(error).split("\n")))
+        print("# %.1f s" % (time.monotonic() - began))
+    sys.exit(1 if failed else 0)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main()
