@@ -30,8 +30,7 @@ struct contact {
 
     uint64_t watched; /* what is waited for: a request id, WATCHED_CONNECT, or 0: nothing */
     uint64_t watched_since_us;
-    uint64_t
-        unheard_since_us; /* it was asked then, and has said nothing since; 0: it owes nothing */
+    uint64_t unheard_since_us; /* asked then, it has said nothing since; 0: it owes nothing */
 
     bool status_wanted; /* to be asked with the next send */
     uint64_t status_id; /* of the request that has no answer yet; 0: none */
