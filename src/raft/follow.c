@@ -83,11 +83,6 @@ static void take_entries(struct raft *raft, const struct raft_message *message)
     uint64_t first = request->prev_index + 1;
     uint64_t last = request->prev_index + request->entry_count;
     uint64_t from = trail_first_new(&raft->trail, first, request->runs, request->run_count);
-    if (MUTATION(truncate_on_any_append) && from > last && last < raft->trail.last &&
-        last >= raft->commit_index) {
-        raft->verified = raft->verified < last ? raft->verified : last;
-        effects_truncate(raft, last + 1);
-    }
     if (from > last) {
         STORY(raft,
               "append of %" PRIu64 " in term %" PRIu64 ": has %" PRIu64 "..%" PRIu64 " already",
@@ -137,6 +132,10 @@ void follow_append(struct raft *raft, const struct raft_message *message)
         take_entries(raft, message);
     }
     uint64_t last = request->prev_index + request->entry_count;
+    if (MUTATION(truncate_on_any_append) && last < raft->trail.last && last >= raft->commit_index) {
+        effects_truncate(raft, last + 1);
+        raft->verified = last;
+    }
     if (raft->verified < last) {
         raft->verified = last;
     }
