@@ -113,7 +113,8 @@ static const struct version *newest(const struct key_history *history)
 static void add_version(struct key_history *history, uint64_t index, bool present,
                         struct slice value)
 {
-    CHECK(history->count == 0 || history->versions[history->count - 1].index < index);
+    const struct version *before = newest(history);
+    CHECK(before == NULL || before->index < index);
     history->versions =
         grow(history->versions, history->count, &history->capacity, sizeof *history->versions);
     history->versions[history->count++] =

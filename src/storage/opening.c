@@ -119,7 +119,7 @@ static void vote_read(struct opening *opening, int64_t result)
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s/VOTE: damaged: neither of its two copies (at offsets 0 and %d) is whole; "
                      "the votes this server gave are not known, so it must not take part again: "
-                     "restore the directory from a copy, or replace the server",
+                     "leave it stopped, the others go on without it",
                      storage->path, VOTE_SLOT_SPACING);
         return;
     }
@@ -127,8 +127,8 @@ static void vote_read(struct opening *opening, int64_t result)
     if (opening->segment_count == 0 && !unused) {
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s: the log is missing: VOTE knows of batch %" PRIu64
-                     ", but there is no file log-*; restore the directory from a copy, or replace "
-                     "the server",
+                     ", but there is no file log-*; put the files back, or leave this server "
+                     "stopped, the others go on without it",
                      storage->path, opening->vote.synced_sequence);
         return;
     }
@@ -171,8 +171,8 @@ static void check_files(struct opening *opening)
     if (!opening->has_vote && has_log) {
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s/VOTE is missing, though the directory holds a log; the votes this server "
-                     "gave are not known, so it must not take part again: restore the directory "
-                     "from a copy, or replace the server",
+                     "gave are not known, so it must not take part again: put the file back, or "
+                     "leave it stopped, the others go on without it",
                      storage->path);
         return;
     }

@@ -28,9 +28,11 @@
 
 enum { WINDOW_SIZE = 1024 * 1024 };
 
+/* An empty directory or an older one would be worse than none: the server would vote as if it had
+ * never acknowledged what it then does not know. */
 #define REPAIR                                                                                     \
-    "restore the directory from a copy made after that, or replace this server by one with an "    \
-    "empty directory while a majority of the others is healthy"
+    "leave this server stopped, the others go on without it; do not start it with an empty or an " \
+    "older directory, since it would vote without knowing what it has acknowledged"
 
 static void walk(struct opening *opening);
 static void scan(struct opening *opening);
