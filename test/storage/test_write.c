@@ -279,9 +279,9 @@ static void a_read_gives_nothing_that_was_truncated_meanwhile(void **state)
     buf_done(&part.entries);
 }
 
-static void a_damaged_entry_is_named_when_it_is_read(void **state)
+/* Six hundred entries of 1040 bytes, of which the first stand only on the disk, in log-...3. */
+static void fill_without_a_cache(struct bench *bench)
 {
-    struct bench *bench = *state;
     struct scene *scene = &bench->scene;
     scene_close(scene);
     scene->options.cache_size = 0;
@@ -292,6 +292,13 @@ static void a_damaged_entry_is_named_when_it_is_read(void **state)
     }
     scene_flush(scene);
     scene_settle(scene);
+}
+
+static void a_damaged_entry_is_named_when_it_is_read(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    fill_without_a_cache(bench);
     /* The first two segments are of the size that set_up asked for. */
     struct buf *bytes = disk_bytes(bench->disk, "data/log-0000000000000003");
     bytes->data[100000] ^= 1;
@@ -299,6 +306,62 @@ static void a_damaged_entry_is_named_when_it_is_read(void **state)
     assert_int_equal(scene_read(scene, &read, 50, 300, 400000), KV_ERR_DAMAGED);
     assert_non_null(strstr(read.sentence, "data/log-0000000000000003 at offset"));
     assert_int_equal(scene->failed_count, 0);
+    buf_done(&read.entries);
+}
+
+static void a_read_that_fails_at_any_operation_says_where_and_harms_nothing(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    struct scene_read read = {0};
+    fill_without_a_cache(bench);
+    struct disk_control *control = disk_control(bench->disk);
+    int failures = 0;
+    control->fail_with = -EIO;
+    do {
+        failures++;
+        control->fail_at = control->started + (uint64_t)failures;
+        (void)scene_read(scene, &read, 50, 60, 400000);
+        if (read.err != 0) {
+            assert_int_equal(read.err, KV_ERR_IO);
+            assert_non_null(strstr(read.sentence, "data/log-"));
+            assert_non_null(strstr(read.sentence, io_error_sentence(-EIO)));
+        }
+    } while (read.err != 0);
+    /* To open the segment, and to read from it. */
+    assert_int_equal(failures, 3);
+    assert_int_equal(read.count, 11);
+    control->fail_at = 0;
+    assert_int_equal(scene->failed_count, 0);
+    buf_done(&read.entries);
+}
+
+static void a_segment_that_lost_its_end_is_damaged_when_it_is_read(void **state)
+{
+    struct bench *bench = *state;
+    struct scene_read read = {0};
+    fill_without_a_cache(bench);
+    disk_bytes(bench->disk, "data/log-0000000000000003")->size = 60000;
+    assert_int_equal(scene_read(&bench->scene, &read, 50, 300, 400000), KV_ERR_DAMAGED);
+    assert_non_null(strstr(read.sentence, "shorter than its header says"));
+    buf_done(&read.entries);
+}
+
+static void what_is_not_in_the_log_is_not_found_and_does_not_fit(void **state)
+{
+    struct bench *bench = *state;
+    struct scene *scene = &bench->scene;
+    fill_without_a_cache(bench);
+    struct slice encoded;
+    assert_int_equal(storage_get(scene->storage, 0, &encoded), KV_ERR_NOT_FOUND);
+    assert_int_equal(storage_get(scene->storage, 601, &encoded), KV_ERR_NOT_FOUND);
+    assert_int_equal(storage_get(scene->storage, 600, &encoded), 0);
+    assert_int_equal(storage_fit(scene->storage, 600, 700, 1000000), 600);
+    assert_int_equal(storage_fit(scene->storage, 1, 700, 1000000), 600);
+    assert_int_equal(storage_fit(scene->storage, 1, 2, 1000000), 2);
+    struct scene_read read = {0};
+    assert_int_equal(scene_read(scene, &read, 1, 700, 1000000), 0);
+    assert_true(read.count <= 600);
     buf_done(&read.entries);
 }
 
@@ -513,6 +576,9 @@ int main(void)
         CASE(fit_never_promises_too_much),
         CASE(a_read_gives_nothing_that_was_truncated_meanwhile),
         CASE(a_damaged_entry_is_named_when_it_is_read),
+        CASE(a_read_that_fails_at_any_operation_says_where_and_harms_nothing),
+        CASE(a_segment_that_lost_its_end_is_damaged_when_it_is_read),
+        CASE(what_is_not_in_the_log_is_not_found_and_does_not_fit),
         CASE(bytes_in_flight_stay_in_place_when_their_entries_are_truncated),
         CASE(a_segment_that_is_being_read_is_not_used_again),
         CASE(entries_received_from_a_leader_are_stored_byte_for_byte),
