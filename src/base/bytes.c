@@ -37,6 +37,13 @@ void buf_clear(struct buf *buf)
     buf->size = 0;
 }
 
+void buf_shrink(struct buf *buf, size_t kept_max)
+{
+    if (buf->size == 0 && buf->capacity > kept_max) {
+        buf_done(buf);
+    }
+}
+
 uint8_t *buf_reserve(struct buf *buf, size_t size)
 {
     CHECK(size <= SIZE_MAX / 4);

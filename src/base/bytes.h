@@ -79,6 +79,8 @@ struct buf {
 
 void buf_done(struct buf *buf);
 void buf_clear(struct buf *buf);
+/* Gives the memory of an empty buffer back when it is more than `kept_max`. */
+void buf_shrink(struct buf *buf, size_t kept_max);
 
 /* Makes room for `size` more bytes and returns where they go; the size does not change yet. */
 uint8_t *buf_reserve(struct buf *buf, size_t size);

@@ -86,13 +86,6 @@ static size_t take_frames(struct connection *connection, struct slice bytes)
     return taken;
 }
 
-static void buffer_shrink(struct buf *buf)
-{
-    if (buf->size == 0 && buf->capacity > BUFFER_KEPT_MAX) {
-        buf_done(buf);
-    }
-}
-
 static void on_received(struct io_receive *receive, struct slice bytes, int64_t result)
 {
     struct connection *connection = CONTAINER_OF(receive, struct connection, receive);
@@ -115,7 +108,7 @@ static void on_received(struct io_receive *receive, struct slice bytes, int64_t 
     }
     buf_append_slice(in, bytes);
     buf_consume(in, take_frames(connection, buf_slice(in)));
-    buffer_shrink(in);
+    buf_shrink(in, BUFFER_KEPT_MAX);
 }
 
 /* ---- sending ---- */
@@ -125,7 +118,7 @@ static void on_sent(struct io_send *send, int64_t result)
     struct connection *connection = CONTAINER_OF(send, struct connection, send);
     connection->sending = false;
     buf_clear(&connection->out);
-    buffer_shrink(&connection->out);
+    buf_shrink(&connection->out, BUFFER_KEPT_MAX);
     if (connection->state != CONNECTION_OPEN) {
         return;
     }

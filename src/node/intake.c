@@ -49,8 +49,6 @@ int intake_feed(struct intake *intake, struct slice bytes, intake_frame_fn frame
     buf_append_slice(&intake->kept, bytes);
     result = take_frames(buf_slice(&intake->kept), frame, context, &used);
     buf_consume(&intake->kept, used);
-    if (intake->kept.size == 0 && intake->kept.capacity > KEPT_CAPACITY) {
-        buf_done(&intake->kept);
-    }
+    buf_shrink(&intake->kept, KEPT_CAPACITY);
     return result;
 }

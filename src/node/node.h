@@ -159,10 +159,9 @@ struct kvapp_node {
     bool more_work; /* something is left for another turn at once */
 
     struct storage *storage; /* NULL once closed */
-    bool storage_closing;
-    uint64_t stored_ticket; /* reported by storage, not yet by raft */
-    uint64_t staged_ticket; /* newest of this turn, not yet flushed; 0: none */
-    char stopped_by[512];   /* what storage reported: the node must stop */
+    uint64_t stored_ticket;  /* reported by storage, not yet by raft */
+    uint64_t staged_ticket;  /* newest of this turn, not yet flushed; 0: none */
+    char stopped_by[512];    /* what storage reported: the node must stop */
     int stopped_err;
 
     struct raft *raft; /* NULL until recovered */
@@ -195,7 +194,6 @@ struct kvapp_node {
     size_t writes_first; /* offset of the first one that is left */
     struct tracker tracker;
     struct reads reads;
-    struct buf scratch;
 };
 
 /* life.c: kvapp_node_new on an io that stays the caller's (the simulator's); NULL: one of its own

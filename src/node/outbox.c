@@ -8,20 +8,13 @@
 /* A buffer larger than this is given back when it is empty: an idle connection owns little. */
 enum { KEPT_CAPACITY = 16 * 1024 };
 
-static void shrink(struct buf *buf)
-{
-    if (buf->size == 0 && buf->capacity > KEPT_CAPACITY) {
-        buf_done(buf);
-    }
-}
-
 static void send_done(struct io_send *send, int64_t result)
 {
     struct outbox *outbox = CONTAINER_OF(send, struct outbox, send);
     CHECK(outbox->sending);
     outbox->sending = false;
     buf_clear(&outbox->flight);
-    shrink(&outbox->flight);
+    buf_shrink(&outbox->flight, KEPT_CAPACITY);
     outbox->sent(outbox, result < 0 ? result : 0);
 }
 
@@ -46,8 +39,8 @@ void outbox_drop(struct outbox *outbox)
 {
     buf_clear(&outbox->ready);
     buf_clear(&outbox->line);
-    shrink(&outbox->ready);
-    shrink(&outbox->line);
+    buf_shrink(&outbox->ready, KEPT_CAPACITY);
+    buf_shrink(&outbox->line, KEPT_CAPACITY);
     outbox->mark_first = 0;
     outbox->mark_count = 0;
 }

@@ -35,9 +35,7 @@ static void tidy_queue(struct kvapp_node *node)
     if (node->writes_first == node->writes.size) {
         buf_clear(&node->writes);
         node->writes_first = 0;
-        if (node->writes.capacity > 1024 * 1024) {
-            buf_done(&node->writes);
-        }
+        buf_shrink(&node->writes, 1024 * 1024);
     } else if (node->writes_first > node->writes.size / 2) {
         buf_consume(&node->writes, node->writes_first);
         node->writes_first = 0;

@@ -67,9 +67,7 @@ static void put_spare(struct reads *reads, struct read_batch *batch)
 {
     list_remove(&batch->link);
     buf_clear(&batch->bytes);
-    if (batch->bytes.capacity > 256 * 1024) {
-        buf_done(&batch->bytes);
-    }
+    buf_shrink(&batch->bytes, 256 * 1024);
     list_push(&reads->spare, &batch->link);
 }
 

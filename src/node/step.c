@@ -195,9 +195,7 @@ void step_inbox(struct kvapp_node *node)
         }
     }
     buf_clear(&node->inbox);
-    if (node->inbox.capacity > 1024 * 1024) {
-        buf_done(&node->inbox);
-    }
+    buf_shrink(&node->inbox, 1024 * 1024);
 }
 
 void step_flush(struct kvapp_node *node)

@@ -30,7 +30,6 @@ static void start_closing(struct kvapp_node *node)
     clients_stop(node);
     links_stop(node);
     inbound_stop(node);
-    node->storage_closing = true;
     storage_close(node->storage);
 }
 
