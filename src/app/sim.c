@@ -75,7 +75,10 @@ static const char *fill_plan(const struct options *options, struct sim_plan *pla
 {
     *plan = (struct sim_plan){
         .options = {.servers = (uint32_t)options_number(options, OPTION_NODES),
-                    .duration_s = (uint32_t)options_number(options, OPTION_DURATION)},
+                    .duration_s = (uint32_t)options_number(options, OPTION_DURATION),
+                    .beyond = options_number(options, OPTION_BEYOND) != 0,
+                    .crash_point = options_number(options, OPTION_CRASH_POINT)},
+        .crash_points = options_number(options, OPTION_CRASH_POINTS) != 0,
         .last = UINT64_MAX / 2,
         .seconds = options_number(options, OPTION_FOR),
     };
@@ -85,6 +88,9 @@ static const char *fill_plan(const struct options *options, struct sim_plan *pla
     if (!parse_faults(options->values[OPTION_FAULTS].text, &plan->options.faults)) {
         return "--faults must be all, none, or a list of faults; see kvapp sim --help";
     }
+    if (plan->crash_points && !options_given(options, OPTION_SEED)) {
+        return "--crash-points are those of one seed: give --seed";
+    }
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     processors = processors < 1 ? 1 : processors > JOBS_MAX ? JOBS_MAX : processors;
     bool jobs_given = options_given(options, OPTION_JOBS);
@@ -92,7 +98,6 @@ static const char *fill_plan(const struct options *options, struct sim_plan *pla
     if (options_given(options, OPTION_SEED)) {
         plan->first = options_number(options, OPTION_SEED);
         plan->last = plan->first;
-        plan->jobs = 1;
         return NULL;
     }
     if (options_given(options, OPTION_SEEDS)) {
@@ -135,6 +140,16 @@ static int run_one(struct sim_plan *plan)
     return SIM_WELL;
 }
 
+/* How many there are, a run without a crash point tells; the runs are the same up to it. */
+static void find_crash_points(struct sim_plan *plan)
+{
+    struct simulation_result result;
+    plan->options.seed = plan->first;
+    sim_run_apart(&plan->options, &result);
+    plan->first = 1;
+    plan->last = result.crash_points;
+}
+
 int sim_main(const struct options *options)
 {
     struct sim_plan plan;
@@ -143,7 +158,7 @@ int sim_main(const struct options *options)
         return refuse(wrong);
     }
     const struct trace trace = {.sink = tell, .context = stdout, .level = TRACE_DEBUG};
-    bool alone = plan.first == plan.last;
+    bool alone = plan.first == plan.last && !plan.crash_points;
     if (options_number(options, OPTION_TRACE) != 0) {
         if (!alone) {
             return refuse("--trace tells the story of one seed: give --seed");
@@ -155,21 +170,23 @@ int sim_main(const struct options *options)
         return run_one(&plan);
     }
     plan.options.trace = NULL;
+    if (plan.crash_points) {
+        find_crash_points(&plan);
+    }
     struct sim_totals totals;
-    uint64_t seed = 0;
+    struct simulation_options failing;
     struct simulation_result failure;
-    bool well = sim_run_all(&plan, &totals, &seed, &failure);
+    bool well = sim_run_all(&plan, &totals, &failing, &failure);
     sim_print_totals(&totals);
     if (well) {
         return SIM_WELL;
     }
-    plan.options.seed = seed;
-    sim_print_failure(&plan.options, &failure);
+    sim_print_failure(&failing, &failure);
     if (shrinks) {
         (void)fflush(stdout);
-        sim_shrink(&plan.options, &failure);
+        sim_shrink(&failing, &failure);
         printf("\nshrunk:\n");
-        sim_print_failure(&plan.options, &failure);
+        sim_print_failure(&failing, &failure);
     }
     return SIM_BROKEN;
 }

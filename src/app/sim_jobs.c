@@ -1,6 +1,6 @@
 /*
- * Worker processes: each runs every n-th seed and sends a message before and after each, so that
- * the parent knows which seed a worker died of.
+ * Worker processes: each does every n-th run and sends a message before and after each, so that
+ * the parent knows which run a worker died of.
  */
 #include "app/sim.h"
 
@@ -16,7 +16,7 @@
 enum { JOBS_MAX = 64, POLL_MS = 200 };
 
 struct message {
-    uint64_t seed;
+    uint64_t run;
     bool finished;
     struct simulation_result result;
 };
@@ -24,7 +24,7 @@ struct message {
 struct worker {
     pid_t process; /* 0: none */
     int pipe;
-    uint64_t seed; /* at work on */
+    uint64_t run; /* at work on */
     bool working;
 };
 
@@ -45,13 +45,19 @@ static bool send_message(int pipe, const struct message *message)
     return true;
 }
 
-static void work(const struct sim_plan *plan, unsigned number, int pipe)
+struct simulation_options sim_plan_run(const struct sim_plan *plan, uint64_t number)
 {
     struct simulation_options options = plan->options;
+    *(plan->crash_points ? &options.crash_point : &options.seed) = number;
+    return options;
+}
+
+static void work(const struct sim_plan *plan, unsigned number, int pipe)
+{
     bool goes_on = true;
-    for (uint64_t seed = plan->first + number; seed <= plan->last && goes_on; seed += plan->jobs) {
-        struct message message = {.seed = seed};
-        options.seed = seed;
+    for (uint64_t run = plan->first + number; run <= plan->last && goes_on; run += plan->jobs) {
+        struct message message = {.run = run};
+        struct simulation_options options = sim_plan_run(plan, run);
         goes_on = send_message(pipe, &message);
         simulation_run(&options, &message.result);
         message.finished = true;
@@ -120,16 +126,16 @@ struct harvest {
     const struct sim_plan *plan;
     struct sim_totals *totals;
     bool failed;
-    uint64_t seed; /* the smallest that failed */
+    uint64_t run; /* the smallest that failed */
     struct simulation_result failure;
 };
 
-static void note_failure(struct harvest *harvest, uint64_t seed,
+static void note_failure(struct harvest *harvest, uint64_t run,
                          const struct simulation_result *result)
 {
-    if (!harvest->failed || seed < harvest->seed) {
+    if (!harvest->failed || run < harvest->run) {
         harvest->failed = true;
-        harvest->seed = seed;
+        harvest->run = run;
         harvest->failure = *result;
     }
 }
@@ -140,19 +146,19 @@ static void hear(struct harvest *harvest, struct worker *worker)
     if (!receive_message(worker->pipe, &message)) {
         if (worker->working) {
             const struct simulation_result result = died();
-            note_failure(harvest, worker->seed, &result);
+            note_failure(harvest, worker->run, &result);
         }
         end_worker(worker);
         return;
     }
-    worker->seed = message.seed;
+    worker->run = message.run;
     worker->working = !message.finished;
     if (!message.finished) {
         return;
     }
     sim_add(harvest->totals, &message.result);
     if (message.result.failed) {
-        note_failure(harvest, message.seed, &message.result);
+        note_failure(harvest, message.run, &message.result);
     }
 }
 
@@ -178,8 +184,8 @@ static bool hear_all(struct harvest *harvest, struct worker *workers, unsigned c
     return true;
 }
 
-bool sim_run_all(const struct sim_plan *plan, struct sim_totals *ret_totals, uint64_t *ret_seed,
-                 struct simulation_result *ret_failure)
+bool sim_run_all(const struct sim_plan *plan, struct sim_totals *ret_totals,
+                 struct simulation_options *ret_options, struct simulation_result *ret_failure)
 {
     struct worker workers[JOBS_MAX] = {{0}};
     *ret_totals = (struct sim_totals){0};
@@ -201,7 +207,7 @@ bool sim_run_all(const struct sim_plan *plan, struct sim_totals *ret_totals, uin
             end_worker(&workers[i]);
         }
     }
-    *ret_seed = harvest.seed;
+    *ret_options = sim_plan_run(plan, harvest.run);
     *ret_failure = harvest.failure;
     return !harvest.failed;
 }

@@ -54,7 +54,7 @@ void sim_print_totals(const struct sim_totals *totals)
     if (isatty(STDERR_FILENO)) {
         (void)fprintf(stderr, "\r\033[K");
     }
-    printf("seeds        %" PRIu64 " in %.1f s, %.1f a second\n", totals->seeds, totals->seconds,
+    printf("runs         %" PRIu64 " in %.1f s, %.1f a second\n", totals->seeds, totals->seconds,
            rate(totals));
     printf("simulated    %.2f hours, %" PRIu64 " turns\n", (double)totals->virtual_us / 3.6e9,
            sum->step);
@@ -103,6 +103,10 @@ void sim_print_failure(const struct simulation_options *options,
     if (options->faults != FAULTS_ALL) {
         printf(" --faults ");
         sim_print_faults(options->faults);
+    }
+    printf("%s", options->beyond ? " --beyond" : "");
+    if (options->crash_point != 0) {
+        printf(" --crash-point %" PRIu64, options->crash_point);
     }
     printf(" --trace\n");
 }

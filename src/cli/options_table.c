@@ -380,6 +380,33 @@ const struct option option_table[OPTION_COUNT] = {
                     "stop, pause, partition, cut-off, link, reset, accept, slow-disk, stall, "
                     "io-error, full-disk, rot, clock, jump, client.",
         },
+    [OPTION_BEYOND] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_SIM,
+            .name = "beyond",
+            .help = "Lets any number of disks fail or rot, not only a minority. Then a cluster may "
+                    "stop; what it answers must still be right.",
+        },
+    [OPTION_CRASH_POINT] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SIM,
+            .name = "crash-point",
+            .value_name = "N",
+            .min = 1,
+            .max = INT64_MAX,
+            .help = "One server loses power at one point: N counts through the servers at each "
+                    "event of the run.",
+        },
+    [OPTION_CRASH_POINTS] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_SIM,
+            .name = "crash-points",
+            .help = "Runs the seed once for each of its crash points. Best with a short --duration "
+                    "and --faults none.",
+        },
     [OPTION_TRACE] =
         {
             .type = OPTION_FLAG,

@@ -54,6 +54,8 @@ struct sim_event {
  */
 void sim_world_schedule(struct sim_world *world, struct sim_event *event, uint64_t at_us);
 void sim_world_cancel(struct sim_world *world, struct sim_event *event);
+/* Calls trap->run once, when `events` events of the world have happened and before the next one. */
+void sim_world_trap(struct sim_world *world, struct sim_event *trap, uint64_t events);
 
 /* Hash of everything that happened so far: two runs of one seed are equal at every step. */
 uint64_t sim_world_hash(const struct sim_world *world);

@@ -92,11 +92,28 @@ void sim_world_cancel(struct sim_world *world, struct sim_event *event)
     heap_remove(&world->events, &event->node);
 }
 
+void sim_world_trap(struct sim_world *world, struct sim_event *trap, uint64_t events)
+{
+    world->trap = trap;
+    world->trap_at = events;
+}
+
+static void spring_trap(struct sim_world *world)
+{
+    if (world->trap != NULL && world->counters.events >= world->trap_at) {
+        struct sim_event *trap = world->trap;
+        world->trap = NULL;
+        trap->run(trap);
+        world->touched = true;
+    }
+}
+
 struct sim_host *sim_world_step(struct sim_world *world, uint64_t until_us)
 {
     world->turned = NULL;
     world->touched = true;
     while (world->turned == NULL) {
+        spring_trap(world);
         if (world->touched) {
             sim_hosts_settle(world);
             world->touched = false;

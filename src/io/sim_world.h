@@ -19,6 +19,8 @@ struct sim_world {
     size_t host_count;
     struct sim_host *turned; /* set by the event that lets a process run */
     bool touched;            /* a foreign event may have set timers */
+    struct sim_event *trap;  /* NULL: none */
+    uint64_t trap_at;        /* in events */
     struct list connections; /* of sim_connection.node */
     uint64_t hash;
     struct sim_counters counters;

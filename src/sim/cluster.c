@@ -243,7 +243,7 @@ static void look(struct sim_event *event)
 
 size_t cluster_budget(const struct cluster *cluster)
 {
-    return (cluster->count - 1) / 2;
+    return cluster->simulation->options->beyond ? cluster->count : (cluster->count - 1) / 2;
 }
 
 uint64_t cluster_election_us(const struct cluster *cluster)

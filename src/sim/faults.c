@@ -19,6 +19,7 @@ enum {
     ELECTIONS_PAUSED_MAX = 10,
     JUMP_MS_MAX = 3600 * 1000,
     RATE_PPM_MAX = 200 * 1000,
+    CRASH_POINT_DOWN_US = SECOND_US / 5,
     ROT_ENTRIES = 256, /* a log that has fewer is left alone */
 };
 
@@ -45,6 +46,7 @@ struct faults {
     struct ailment clocks[SERVERS_MAX];
     uint32_t drawn;
     size_t hurt_count;
+    struct sim_event crash_point;
     struct network_faults *network;
 };
 
@@ -102,6 +104,15 @@ static void strike_crash(struct faults *faults, enum sim_crash crash)
             cluster_crash(&cluster->servers[i], crash, down_us);
         }
     }
+}
+
+/* Crash points are counted through the servers, then through the events. */
+static void strike_crash_point(struct sim_event *event)
+{
+    struct faults *faults = CONTAINER_OF(event, struct faults, crash_point);
+    struct cluster *cluster = faults->simulation->cluster;
+    uint64_t number = (faults->simulation->options->crash_point - 1) % cluster->count;
+    cluster_crash(&cluster->servers[number], SIM_CRASH_POWER, CRASH_POINT_DOWN_US);
 }
 
 static void strike_pause(struct faults *faults)
@@ -317,6 +328,11 @@ struct faults *faults_new(struct simulation *simulation)
             (struct ailment){faults, server, {.run = cure_disk}, *sim_disk_get(server->host)};
         faults->clocks[i] =
             (struct ailment){faults, server, {.run = cure_clock}, faults->disks[i].healthy};
+    }
+    if (simulation->options->crash_point != 0) {
+        faults->crash_point.run = strike_crash_point;
+        sim_world_trap(simulation->world, &faults->crash_point,
+                       (simulation->options->crash_point - 1) / cluster->count);
     }
     uint64_t percent = simulation_draw(simulation, 5, 70); /* of the kinds are on */
     for (unsigned i = 0; i < FAULT_COUNT; i++) {

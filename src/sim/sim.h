@@ -90,18 +90,21 @@ struct simulation_options {
     uint32_t servers;          /* 1, 3 or 5; 0: drawn */
     uint32_t duration_s;       /* under faults; healing comes on top */
     uint32_t faults;           /* those that may be drawn: a set of 1 << enum simulation_fault */
+    bool beyond;               /* any number of disks may fail for good; then no liveness */
+    uint64_t crash_point;      /* one more power loss there, of crash_points; 0: none */
     const struct trace *trace; /* the story; may be NULL */
 };
 
 /* Plain data: it may be sent from process to process. */
 struct simulation_result {
     bool failed;
-    char property[32];  /* which property was broken */
-    char sentence[600]; /* how */
-    uint64_t step;      /* turns of processes until then */
-    uint64_t time_us;   /* virtual */
-    uint64_t hash;      /* of everything that happened */
-    uint32_t faults;    /* those that were drawn */
+    char property[32];     /* which property was broken */
+    char sentence[600];    /* how */
+    uint64_t step;         /* turns of processes until then */
+    uint64_t crash_points; /* each server at each event of the world under faults */
+    uint64_t time_us;      /* virtual */
+    uint64_t hash;         /* of everything that happened */
+    uint32_t faults;       /* those that were drawn */
     uint32_t servers;
     uint64_t injected[SIM_FAULT_COUNT];
     uint64_t reached[REACHED_COUNT];

@@ -13,6 +13,8 @@ import time
 FIXED_SEEDS = "1..8"         # under the sanitizers
 BRANCH_SEEDS = "1..250"      # in the release build
 HASH_SEEDS = (1, 2, 3)
+BEYOND_SEEDS = "1..120"
+CRASHED = (("2", "2", "none"), ("5", "3", "power"))
 FRESH_SECONDS = 5
 
 options = None
@@ -76,6 +78,24 @@ def every_rare_branch_is_reached():
         raise AssertionError("never reached: " + ", ".join(missed))
 
 
+def every_crash_point_is_survived():
+    for seed, seconds, faults in CRASHED:
+        out = expect_well(release(), "--seed", seed, "--duration", seconds, "--faults", faults,
+                          "--crash-points")
+        runs, crashes = (int(re.search(what, out).group(1))
+                         for what in (r"^runs +(\d+)", r"elections, (\d+) crashes"))
+        if runs < 1000 or crashes < runs / 2:
+            raise AssertionError(out)
+
+
+def beyond_the_budget_no_answer_is_wrong():
+    out = expect_well(release(), "--seeds", BEYOND_SEEDS, "--beyond",
+                      "--faults", "io-error,rot,power,kill,stall")
+    for words in ("a damaged log refused", "a server ended by its failing disk"):
+        if int(re.search(r"(\d+)  " + words, out).group(1)) < 20:
+            raise AssertionError(out)
+
+
 def a_seed_does_enough():
     out = expect_well(options.kvapp, "--seed", "1", "--faults", "none")
     operations, answered = map(int, re.search(r"(\d+) operations, (\d+) answered", out).groups())
@@ -92,7 +112,7 @@ def a_trace_tells_the_story():
 
 def wrong_options_are_refused():
     for words in (("--seeds", "5"), ("--seeds", "9..3"), ("--nodes", "2"),
-                  ("--faults", "rain"), ("--seeds", "1..2", "--trace")):
+                  ("--faults", "rain"), ("--crash-points",), ("--seeds", "1..2", "--trace")):
         status, out, err = sim(options.kvapp, *words)
         if status != 2 or out or not err.startswith("kvapp sim: "):
             raise AssertionError("%r: %d, %r, %r" % (words, status, out, err))
@@ -100,7 +120,8 @@ def wrong_options_are_refused():
 
 CASES = (wrong_options_are_refused, a_seed_does_enough, a_trace_tells_the_story,
          fixed_seeds_are_well, seeds_of_past_bugs_are_well, fresh_seeds_are_well,
-         the_same_seed_is_the_same_run_on_every_build, every_rare_branch_is_reached)
+         the_same_seed_is_the_same_run_on_every_build, every_rare_branch_is_reached,
+         every_crash_point_is_survived, beyond_the_budget_no_answer_is_wrong)
 
 
 def main():
