@@ -141,7 +141,7 @@ static void apply(struct ledger *ledger, struct committed *committed)
     workload_applied(ledger->simulation->workload, entry.index, command, expected);
 }
 
-void ledger_commit(struct ledger *ledger, const struct record *record)
+void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t term)
 {
     CHECK(record->index == ledger->committed_count + 1);
     ledger->committed_count++;
@@ -151,7 +151,7 @@ void ledger_commit(struct ledger *ledger, const struct record *record)
             memory_grow(ledger->committed, ledger->committed_capacity * sizeof *ledger->committed);
     }
     struct committed *committed = &ledger->committed[ledger->committed_count];
-    *committed = (struct committed){.record = record};
+    *committed = (struct committed){.record = record, .term = term};
     ledger->simulation->result->commits++;
     durability_committed(ledger->simulation, record);
     apply(ledger, committed);

@@ -22,6 +22,7 @@ struct record {
 
 struct committed {
     const struct record *record;
+    uint64_t term;            /* in which it was committed: every later leader has it */
     uint64_t digest;          /* after it */
     struct model_reply reply; /* what applying it must have answered */
     bool claimed;             /* a client was told that its write is this entry */
@@ -58,8 +59,8 @@ const struct record *ledger_find(const struct ledger *ledger, uint64_t index, ui
  */
 const struct record *ledger_see(struct ledger *ledger, struct slice encoded, uint64_t index,
                                 uint64_t previous_term, const char *who);
-/* The entry committed_count + 1 is committed. */
-void ledger_commit(struct ledger *ledger, const struct record *record);
+/* The entry committed_count + 1 is committed by the leader of `term`. */
+void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t term);
 
 struct term_note *ledger_term(struct ledger *ledger, uint64_t term);
 

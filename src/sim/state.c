@@ -132,9 +132,10 @@ static void look_leader_complete(struct simulation *simulation, const struct ser
     const struct ledger *ledger = simulation->ledger;
     const struct view *view = &server->view;
     for (uint64_t index = 1; index <= ledger->committed_count; index++) {
-        const struct record *record = ledger->committed[index].record;
-        if (record->term > view->term) {
-            break;
+        const struct committed *committed = &ledger->committed[index];
+        const struct record *record = committed->record;
+        if (committed->term > view->term) {
+            break; /* A late vote can still elect the leader of a term that is over. */
         }
         if (index > view->log_count || view->log[index - 1] != record) {
             simulation_fail(simulation, "leader-completeness",
@@ -201,7 +202,7 @@ static void look_commit(struct simulation *simulation, struct server *server)
     for (uint64_t index = view->commit + 1; index <= commit; index++) {
         const struct record *record = view->log[index - 1];
         if (index > ledger->committed_count) {
-            ledger_commit(ledger, record);
+            ledger_commit(ledger, record, view->term);
         } else if (ledger->committed[index].record != record) {
             simulation_fail(
                 simulation, "commit",
