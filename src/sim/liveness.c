@@ -18,7 +18,7 @@ enum {
 static bool advance_until(struct simulation *simulation, bool (*done)(struct simulation *),
                           uint64_t limit_us)
 {
-    uint64_t slice_us = cluster_election_us(simulation->cluster) / 4;
+    uint64_t longest_us = cluster_election_us(simulation->cluster) / 4;
     uint64_t until_us = sim_world_now(simulation->world) + limit_us;
     while (!simulation_failed(simulation)) {
         if (done(simulation)) {
@@ -28,7 +28,9 @@ static bool advance_until(struct simulation *simulation, bool (*done)(struct sim
         if (now_us >= until_us) {
             return false;
         }
-        simulation_advance(simulation, now_us + slice_us < until_us ? now_us + slice_us : until_us);
+        /* Uneven steps: in step with the heartbeats one would see each of them on its way. */
+        uint64_t next_us = now_us + simulation_draw(simulation, longest_us / 2, longest_us);
+        simulation_advance(simulation, next_us < until_us ? next_us : until_us);
     }
     return true;
 }
