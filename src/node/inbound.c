@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INBOUND_MAX = 64, GREETING_US = 10 * 1000 * 1000 };
+enum { INBOUND_MAX = 64, GREETING_US = 10 * 1000 * 1000, SILENT_ELECTIONS = 4 };
 
 static void close_done(struct io_close *close)
 {
@@ -165,6 +165,7 @@ static void received(struct io_receive *receive, struct slice bytes, int64_t res
     if (result < 0 || bytes.size == 0) {
         start_close(inbound);
     } else {
+        inbound->heard_us = io_now_us(inbound->node->io);
         take_bytes(inbound, bytes);
     }
 }
@@ -199,6 +200,7 @@ static void accepted(struct io_accept *accept, struct io_stream *stream, int64_t
     struct inbound *inbound = memory_new(1, sizeof *inbound);
     inbound->node = node;
     inbound->stream = stream;
+    inbound->heard_us = io_now_us(node->io);
     inbound->receive.done = received;
     inbound->close.done = close_done;
     list_init(&inbound->link);
@@ -222,6 +224,32 @@ void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)
 {
     TRACE(&node->trace, TRACE_WARN, "a message of node %" PRIu64 " was refused: %s", from, why);
     close_older(node, from);
+}
+
+/*
+ * A server that leads or campaigns asks everybody and expects answers. A connection on which none
+ * came for several elections is closed, so that the member makes a new one: after an outage TCP
+ * waits before it sends again, up to as long as the outage was.
+ */
+void inbound_expire(struct kvapp_node *node)
+{
+    if (node->role == RAFT_FOLLOWER) {
+        return;
+    }
+    uint64_t longest_us = SILENT_ELECTIONS * 1000 * (uint64_t)node->config.timing.election_max_ms;
+    struct list *at = node->inbound.next;
+    while (at != &node->inbound) {
+        struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        at = at->next;
+        if (inbound->from != 0 && !inbound->paused && !inbound->closing &&
+            io_now_us(node->io) - inbound->heard_us > longest_us) {
+            TRACE(&node->trace, TRACE_INFO,
+                  "node %" PRIu64
+                  " has been silent for %d election timeouts: it shall connect anew",
+                  inbound->from, (int)SILENT_ELECTIONS);
+            start_close(inbound);
+        }
+    }
 }
 
 void inbound_stop(struct kvapp_node *node)

@@ -115,6 +115,7 @@ struct inbound {
     struct outbox outbox;     /* for the one answer to the greeting */
     struct io_timer deadline; /* of the greeting */
     uint64_t from;            /* 0: has not greeted yet */
+    uint64_t heard_us;        /* when bytes came last */
     bool paused;
     bool closing;
 };
@@ -272,6 +273,7 @@ void feed_done(struct link *link);
 int inbound_listen(struct kvapp_node *node, const struct io_address *address);
 void inbound_resume(struct kvapp_node *node);
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
+void inbound_expire(struct kvapp_node *node);
 void inbound_stop(struct kvapp_node *node);
 
 #endif

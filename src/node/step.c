@@ -116,6 +116,7 @@ void step_time(struct kvapp_node *node)
     if (now_ms >= node->raft_wake_ms) {
         const struct raft_event event = {.type = RAFT_TICKED, .now_ms = now_ms};
         CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
+        inbound_expire(node);
     }
 }
 

@@ -30,6 +30,7 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"leader -> follower: server", REACHED_DEPOSED},
         {"leader -> follower: no majority", REACHED_QUORUM_LOST},
         {"leader -> follower: ticket", REACHED_DISK_LOST},
+        {"it shall connect anew", REACHED_SILENT},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {

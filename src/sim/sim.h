@@ -53,6 +53,7 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(DEPOSED, "a leader deposed by a higher term")                                                \
     X(QUORUM_LOST, "a leader that steps down without a majority")                                  \
     X(DISK_LOST, "a leader that steps down for its stalled disk")                                  \
+    X(SILENT, "a silent member asked to connect anew")                                             \
     X(TRUNCATED, "a follower's log truncated")                                                     \
     X(OLD_TERM_COMMITTED, "entries of an older term committed by a newer one")                     \
     X(TORN_TAIL, "a torn tail cut at a start")                                                     \
