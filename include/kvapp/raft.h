@@ -9,13 +9,27 @@
  * means Ongaro's dissertation.
  *
  * What the driver must do with the effects of a step, in this order, before the next step:
- *   1. take `store` into its queue to the disk: first the truncation, then the new entries, and
- *      the term and vote; report RAFT_STORED with the ticket once all of it (and all of every
- *      earlier ticket) is durable. Tickets are reported in rising order; reporting only the
+ *   1. take `store` into its queue to the disk: first the reset or truncation, then the new
+ *      entries, and the term and vote; report RAFT_STORED with the ticket once all of it (and all
+ * of every earlier ticket) is durable. Tickets are reported in rising order; reporting only the
  *      newest of several is right.
  *   2. send `messages` whenever it likes, or lose them. Entries of an append are read from the
  *      driver's log. Messages that need something on the disk first are withheld by the core.
  *   3. apply entries up to `commit_index`; serve the reads that `read_tag` releases.
+ *
+ * Snapshots are the driver's; the core decides who needs one and keeps the log consistent with it:
+ *
+ *     own        state machine ─► file ─► durable ─► RAFT_COMPACTED ─► the log is trimmed
+ *     leader     RAFT_SNAPSHOT_REQUEST to one that lags ─► stream the file ─► RAFT_SNAPSHOT_ENDED
+ *     follower   the same message ─► snapshot_wanted ─► file ─► durable ─► RAFT_INSTALLED
+ *
+ *   - An own snapshot gets its final name only when the tickets that were asked for before it was
+ *     begun are stored: the term in which its last entry was committed is then on the disk too, so
+ *     that no leader this server listens to after a restart lacks an entry of the snapshot.
+ *   - Each RAFT_SNAPSHOT_REQUEST that a step sends ends in one RAFT_SNAPSHOT_ENDED while leader.
+ *   - A recovered log that does not hold the last entry of the recovered snapshot (index and term)
+ *     is of no use and is discarded before raft_new, as RAFT_STORE_RESET would have: the crash came
+ *     between the snapshot's final name and the reset.
  */
 #ifndef KVAPP_RAFT_H
 #define KVAPP_RAFT_H
@@ -56,6 +70,7 @@ enum raft_message_type {
     RAFT_VOTE_RESPONSE = 1,
     RAFT_APPEND_REQUEST = 2, /* §5.3; without entries: the heartbeat */
     RAFT_APPEND_RESPONSE = 3,
+    RAFT_SNAPSHOT_REQUEST = 11, /* §7: the leader offers its newest snapshot */
 };
 
 struct raft_vote_request {
@@ -89,6 +104,11 @@ struct raft_append_response {
     uint64_t read_round;
 };
 
+struct raft_snapshot_request {
+    uint64_t index; /* of the last entry that the snapshot holds */
+    uint64_t term;  /* of that entry */
+};
+
 struct raft_message {
     enum raft_message_type type;
     uint64_t from;
@@ -99,6 +119,7 @@ struct raft_message {
         struct raft_vote_response vote_response;
         struct raft_append_request append_request;
         struct raft_append_response append_response;
+        struct raft_snapshot_request snapshot_request;
     };
 };
 
@@ -109,8 +130,29 @@ enum raft_event_type {
     RAFT_RECEIVED, /* a message from a member arrived; its entries' checksums are right */
     RAFT_PROPOSED, /* the driver has entries to append; only while leader */
     RAFT_READ_ASKED,
-    RAFT_STORED, /* everything up to the ticket is durable */
-    /* Snapshot taken / sent / installed, membership proposed and transfer come here. */
+    RAFT_STORED,         /* everything up to the ticket is durable */
+    RAFT_COMPACTED,      /* a snapshot is durable, and entries that it holds leave the log */
+    RAFT_SNAPSHOT_ENDED, /* leader: the sending of a snapshot that a step asked for is over */
+    RAFT_INSTALLED,      /* a received snapshot is durable under its final name */
+    /* Membership proposed and transfer come here. */
+};
+
+struct raft_compacted {
+    uint64_t snapshot_index;  /* of the newest durable snapshot, committed and on the own disk */
+    uint64_t compacted_index; /* entries up to here leave the log; at most snapshot_index */
+};
+
+struct raft_snapshot_ended {
+    uint64_t id;    /* of the follower */
+    uint64_t index; /* of the snapshot, as it was asked for */
+    bool ok;        /* the follower said that it is installed */
+};
+
+/* A snapshot holds committed entries only, so it is right for a server in any role and term; one
+ * that holds nothing new is ignored. */
+struct raft_installed {
+    uint64_t index; /* of the last entry that the snapshot holds */
+    uint64_t term;  /* of that entry */
 };
 
 struct raft_event {
@@ -121,6 +163,9 @@ struct raft_event {
         uint64_t propose_count;             /* RAFT_PROPOSED: entries last_index + 1 ... */
         uint64_t read_tag;                  /* RAFT_READ_ASKED: greater than any before */
         uint64_t ticket;                    /* RAFT_STORED */
+        struct raft_compacted compacted;
+        struct raft_snapshot_ended snapshot_ended;
+        struct raft_installed installed;
     };
 };
 
@@ -131,6 +176,7 @@ enum raft_store_flags {
     RAFT_STORE_TRUNCATE = 1 << 1, /* forget entries from truncate_from on, before appending */
     RAFT_STORE_ENTRIES = 1 << 2,  /* append entries append_first ... append_first + count - 1 */
     RAFT_STORE_NOOP = 1 << 3,     /* the one entry to append is the leader's no-op: make it */
+    RAFT_STORE_RESET = 1 << 4,    /* forget the whole log: it begins anew after reset_index */
 };
 
 struct raft_store {
@@ -139,6 +185,8 @@ struct raft_store {
     uint64_t term;
     uint64_t voted_for; /* 0: nobody */
     uint64_t truncate_from;
+    uint64_t reset_index;  /* the log's first entry will be the one after it */
+    uint64_t reset_term;   /* of the entry reset_index, which only the snapshot holds */
     uint64_t append_first; /* of a received append: its entries from this index on */
     uint64_t append_count;
 };
@@ -153,6 +201,12 @@ struct raft_effects {
      * applied. The tag is 0 when nothing was released in this step. */
     uint64_t read_tag;
     uint64_t read_index;
+
+    /* The snapshot that the leader offers in the received RAFT_SNAPSHOT_REQUEST shall be received.
+     * Else it holds nothing new, or cannot be trusted before this step's term is on the disk. */
+    bool snapshot_wanted;
+    uint64_t snapshot_index;
+    uint64_t snapshot_term;
 
     /* The state after the step. */
     uint64_t commit_index;
@@ -192,11 +246,17 @@ struct raft_config {
     const struct trace *trace; /* the story, at TRACE_DEBUG and above; may be NULL */
 };
 
-/* What recovery found on the disk. All zeros: a new server. */
+/* What recovery found on the disk. A new server: all zeros, but first_index 1. */
 struct raft_restored {
     uint64_t term; /* below the last entry's when the crash came between the two: that one counts */
     uint64_t voted_for;
-    const struct raft_run *runs; /* the terms of entries 1 ... last, borrowed for the call */
+    uint64_t snapshot_index; /* last entry of the newest snapshot, the commit index at the start;
+                                0: no snapshot */
+    uint64_t snapshot_term;  /* of that entry */
+    uint64_t first_index;    /* of the log: 1 ... snapshot_index + 1 */
+    uint64_t previous_term;  /* of the entry first_index - 1; 0 when first_index is 1 */
+    const struct raft_run *runs; /* the terms of entries first_index ... last, borrowed for the
+                                    call; they hold the snapshot's last entry or begin after it */
     size_t run_count;
 };
 
@@ -213,7 +273,8 @@ void raft_free(struct raft *raft);
  * The one door. Returns 0 with *ret_effects filled in; or, with nothing changed and *ret_effects
  * untouched, KV_ERR_NOT_LEADER (proposal or read while not leader), KV_ERR_BUSY (a proposal beyond
  * uncommitted_max), KV_ERR_INVALID (a message that is not for this server, is from a stranger, or
- * contradicts itself) or KV_ERR_NO_MEMORY.
+ * contradicts itself or what is committed; a compaction of what is not committed, not on the own
+ * disk, or in no snapshot) or KV_ERR_NO_MEMORY.
  */
 int raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *ret_effects);
 
@@ -227,7 +288,9 @@ uint64_t raft_leader(const struct raft *raft); /* 0: not known */
 uint64_t raft_commit_index(const struct raft *raft);
 uint64_t raft_last_index(const struct raft *raft);
 uint64_t raft_durable_index(const struct raft *raft); /* entries known to be on the own disk */
-uint64_t raft_term_at(const struct raft *raft, uint64_t index); /* 0: no such entry */
+uint64_t raft_base_index(const struct raft *raft); /* the entry before the log's first; 0: none */
+/* The term of an entry from raft_base_index on; 0: no such entry, or one before that. */
+uint64_t raft_term_at(const struct raft *raft, uint64_t index);
 /* Leader: what is known to be stored on `id`; 0 when unknown or not leader. */
 uint64_t raft_match_index(const struct raft *raft, uint64_t id);
 /* Proposals that would be accepted now: uncommitted_max less what is in flight; 0: not leader. */

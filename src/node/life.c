@@ -77,6 +77,7 @@ static int start_raft(struct kvapp_node *node)
     const struct raft_restored state = {
         .term = restored.term,
         .voted_for = restored.voted_for,
+        .first_index = 1,
         .runs = runs,
         .run_count = restored.run_count,
     };

@@ -33,6 +33,7 @@ static void stage(struct kvapp_node *node, const struct raft_event *event, struc
     if (store->flags == 0) {
         return;
     }
+    CHECK((store->flags & RAFT_STORE_RESET) == 0); /* nothing is installed */
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         CHECK(store->truncate_from > node->commit_index);
         storage_truncate(node->storage, store->truncate_from);

@@ -57,3 +57,16 @@ void durable_truncate(struct durable *durable, uint64_t from)
         }
     }
 }
+
+void durable_raise(struct durable *durable, uint64_t index)
+{
+    if (durable->index < index) {
+        durable->index = index;
+    }
+    for (size_t i = 0; i < durable->count; i++) {
+        struct durable_waiting *waiting = &durable->ring[(durable->head + i) % DURABLE_WAITING_MAX];
+        if (waiting->last_index < index) {
+            waiting->last_index = index;
+        }
+    }
+}

@@ -46,6 +46,9 @@ void durable_stored(struct durable *durable, uint64_t ticket);
 /* Entries from `from` on are forgotten or about to be rewritten. */
 void durable_truncate(struct durable *durable, uint64_t from);
 
+/* Entries up to `index` survive a crash in a snapshot, wherever the log is. */
+void durable_raise(struct durable *durable, uint64_t index);
+
 /* The i-th oldest waiting ticket; i < count. */
 const struct durable_waiting *durable_waiting(const struct durable *durable, size_t i);
 

@@ -5,7 +5,9 @@
  * `verified` is the end of the prefix that this term's leader has shown to equal its own log. Only
  * that prefix is acknowledged and committed: entries beyond it may be of a log that the leader is
  * about to overwrite. Entries are removed only where they contradict the leader's; an old append
- * that arrives late removes nothing.
+ * that arrives late removes nothing. What is committed equals the log of every leader whose term
+ * is not over (§5.4.3), so it is verified from the start; that includes all that has left the log
+ * for a snapshot, and whose terms are not known any more.
  *
  * An acknowledgement speaks of the disk, so it waits for the ticket of the entries; one answers
  * all the appends that were received meanwhile. A heartbeat asks only who is there and is
@@ -25,21 +27,27 @@ static struct raft_append_response *add_response(struct raft *raft, uint64_t to)
     return &message->append_response;
 }
 
+void follow_refuse_term(struct raft *raft, const struct raft_message *message)
+{
+    /* It only tells of the own term. Whoever asked may have crashed since and lead this term:
+     * a place or a round that was asked about in another life would mean something else. */
+    (void)add_response(raft, message->from);
+    STORY(raft, "%s of %" PRIu64 " refused: term %" PRIu64 " is over, own term %" PRIu64,
+          message->type == RAFT_APPEND_REQUEST ? "append" : "snapshot", message->from,
+          message->term, raft->term);
+}
+
 static void refuse(struct raft *raft, const struct raft_message *message)
 {
     const struct raft_append_request *request = &message->append_request;
     struct raft_append_response *response = add_response(raft, message->from);
-    if (message->term < raft->term) {
-        /* It only tells of the own term. Whoever asked may have crashed since and lead this term:
-         * a place or a round that was asked about in another life would mean something else. */
-        STORY(raft, "append of %" PRIu64 " refused: term %" PRIu64 " is over, own term %" PRIu64,
-              message->from, message->term, raft->term);
-        return;
-    }
     CHECK(request->prev_index > 0);
     response->prev_index = request->prev_index;
     response->read_round = request->read_round;
     uint64_t hint = trail_at_most(&raft->trail, request->prev_index - 1, request->prev_term);
+    if (hint < raft->trail.base.index) {
+        hint = raft->trail.base.index;
+    }
     response->hint_index = hint;
     response->hint_term = trail_term(&raft->trail, hint);
     STORY(raft,
@@ -119,12 +127,13 @@ void follow_append(struct raft *raft, const struct raft_message *message)
 {
     const struct raft_append_request *request = &message->append_request;
     if (message->term < raft->term) {
-        refuse(raft, message);
+        follow_refuse_term(raft, message);
         return;
     }
     role_hear_leader(raft, message->term, message->from);
     if (request->prev_index > raft->trail.last ||
-        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
+        (request->prev_index >= raft->trail.base.index &&
+         trail_term(&raft->trail, request->prev_index) != request->prev_term)) {
         refuse(raft, message);
         return;
     }
@@ -155,6 +164,15 @@ void follow_append(struct raft *raft, const struct raft_message *message)
         raft->ack.read_round = request->read_round;
     }
     acknowledge(raft, last);
+}
+
+void follow_answer(struct raft *raft, uint64_t prev)
+{
+    CHECK(raft->role == RAFT_FOLLOWER && raft->leader != 0);
+    CHECK(prev <= raft->verified);
+    raft->ack.due = true;
+    raft->ack.prev_index = prev;
+    acknowledge(raft, prev);
 }
 
 void follow_stored(struct raft *raft)

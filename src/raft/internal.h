@@ -2,8 +2,7 @@
  * The core's state and the functions between its files. Each file answers one question; the
  * calls go role → election | lead → read, and raft.c sends each event to where it belongs.
  *
- * The place of what comes later: a membership replaces the fixed `peers` (member.c), and a
- * snapshot's index becomes the beginning of the trail (snapshot.c).
+ * The place of what comes later: a membership replaces the fixed `peers` (member.c).
  */
 #ifndef RAFT_INTERNAL_H
 #define RAFT_INTERNAL_H
@@ -53,6 +52,8 @@ struct shadow {
     uint64_t term_leader;
     uint64_t commit_index;
     uint64_t commit_term;
+    uint64_t base_index;
+    uint64_t snapshot_index;
     uint64_t last_index;
     uint64_t last_term;
     uint64_t read_round;
@@ -69,6 +70,7 @@ struct raft {
     uint64_t term;
     uint64_t voted_for;
     struct trail trail;
+    struct trail_place snapshot; /* the newest durable one ends here */
     bool term_unstored; /* the term was taken from the log at the start; the first step stores it */
 
     enum raft_role role;
@@ -82,7 +84,7 @@ struct raft {
     uint64_t election_due_ms;
 
     /* Follower. */
-    uint64_t verified; /* equal to the log of this term's leader up to here */
+    uint64_t verified; /* equal to the log of this term's leader up to here; committed at least */
     struct owed_ack ack;
     bool grant_owed; /* to voted_for, once the vote is stored */
 
@@ -116,6 +118,8 @@ void effects_store_vote(struct raft *raft);
 void effects_store_entries(struct raft *raft, uint64_t first);
 /* The log and what is known of its durability are cut back; the entries from `from` on go. */
 void effects_truncate(struct raft *raft, uint64_t from);
+/* The log is discarded and begins anew after `base`, which a durable snapshot holds. */
+void effects_reset(struct raft *raft, struct trail_place base);
 
 /* Whether the present term and vote are on the disk. */
 bool term_is_durable(const struct raft *raft);
@@ -131,6 +135,9 @@ void commit_to(struct raft *raft, uint64_t index);
 /* 0 or KV_ERR_INVALID; changes nothing. */
 int message_check(const struct raft *raft, const struct raft_message *message);
 
+/* Whether a leader of this term can have a snapshot up to this place. */
+bool snapshot_is_possible(const struct raft *raft, uint64_t term, struct trail_place place);
+
 /* ---- role.c: every transition, see the diagram there ---- */
 
 void role_start(struct raft *raft);
@@ -138,6 +145,7 @@ void role_see_term(struct raft *raft, uint64_t term, uint64_t from);
 void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader);
 void role_yield(struct raft *raft, uint64_t candidate);
 void role_lose_leader(struct raft *raft);
+void role_lose_log(struct raft *raft);
 void role_campaign(struct raft *raft);
 void role_win(struct raft *raft);
 void role_lose_quorum(struct raft *raft);
@@ -165,12 +173,34 @@ bool lead_is_lapsed(const struct raft *raft, uint64_t now_ms);
 uint64_t lead_wake_ms(const struct raft *raft);
 /* An append without entries after everything that was sent: heartbeat, and carrier of rounds. */
 void lead_send_empty(struct raft *raft, struct peer *peer);
+/* What is known to match ends before `next`: continues there, by the log or by a snapshot. */
+void lead_probe(struct raft *raft, struct peer *peer, uint64_t next);
 
 /* ---- follow.c: what does a follower do with an append? ---- */
 
 void follow_append(struct raft *raft, const struct raft_message *message);
 /* Tickets were stored: send the acknowledgement that waited for them. */
 void follow_stored(struct raft *raft);
+
+/* Answers a message of a leader whose term is over. */
+void follow_refuse_term(struct raft *raft, const struct raft_message *message);
+/* The leader is owed an answer: the log equals its log up to `prev`, in memory at least. */
+void follow_answer(struct raft *raft, uint64_t prev);
+
+/* ---- snapshot.c: what takes the place of entries that left the log? ---- */
+
+/* 0 or KV_ERR_INVALID; these change nothing. */
+int snapshot_check_compacted(const struct raft *raft, const struct raft_compacted *compacted);
+int snapshot_check_installed(const struct raft *raft, const struct raft_installed *installed);
+
+void snapshot_compacted(struct raft *raft, const struct raft_compacted *compacted);
+void snapshot_request(struct raft *raft, const struct raft_message *message);
+void snapshot_installed(struct raft *raft, const struct raft_installed *installed);
+void snapshot_ended(struct raft *raft, const struct raft_snapshot_ended *ended);
+/* The follower's next entry left the log. */
+void snapshot_begin(struct raft *raft, struct peer *peer);
+/* A heartbeat is due: what failed is tried again. */
+void snapshot_timer(struct raft *raft, struct peer *peer);
 
 /* ---- read.c: which reads may be served? ---- */
 

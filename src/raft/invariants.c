@@ -10,12 +10,14 @@
 static void check_trail(const struct raft *raft)
 {
     const struct trail *trail = &raft->trail;
-    CHECK((trail->count == 0) == (trail->last == 0));
+    CHECK((trail->base.index == 0) == (trail->base.term == 0));
+    CHECK((trail->count == 0) == (trail->last == trail->base.index));
     for (size_t i = 0; i < trail->count; i++) {
         CHECK(trail->runs[i].term > 0);
         CHECK(trail->runs[i].first <= trail->last);
         if (i == 0) {
-            CHECK(trail->runs[i].first == 1);
+            CHECK(trail->runs[i].first == trail->base.index + 1);
+            CHECK(trail->runs[i].term >= trail->base.term);
         } else {
             CHECK(trail->runs[i].first > trail->runs[i - 1].first);
             CHECK(trail->runs[i].term > trail->runs[i - 1].term);
@@ -23,6 +25,10 @@ static void check_trail(const struct raft *raft)
     }
     CHECK(trail_term(trail, trail->last) <= raft->term);
     CHECK(raft->commit_index <= trail->last);
+    /* What left the log is in the snapshot, and what is in the snapshot is committed. */
+    CHECK(trail->base.index <= raft->snapshot.index);
+    CHECK(raft->snapshot.index <= raft->commit_index);
+    CHECK(trail_term(trail, raft->snapshot.index) == raft->snapshot.term);
 }
 
 static void check_durable(const struct raft *raft)
@@ -43,10 +49,14 @@ static void check_durable(const struct raft *raft)
     /* Everything that was asked for is either stored or waited for. */
     CHECK(ticket == durable->ticket_asked);
     CHECK(index == raft->trail.last);
+    /* Until the reset is stored, only the snapshot is durable, and the old log or none. */
+    CHECK(durable->index >= raft->trail.base.index || durable->count > 0);
 }
 
 static void check_progress(const struct raft *raft, const struct progress *progress)
 {
+    CHECK(progress->state == PROGRESS_SNAPSHOT || progress->next > raft->trail.base.index);
+    CHECK(progress->sending <= raft->snapshot.index);
     CHECK(progress->match < progress->next);
     CHECK(progress->match <= raft->trail.last);
     CHECK(progress->next <= raft->trail.last + 1);
@@ -71,17 +81,21 @@ static void check_leader(const struct raft *raft)
     CHECK(raft->voted_for == raft->config.id);
     CHECK(term_is_durable(raft));
     CHECK(raft->noop_index > 0 && raft->noop_index <= raft->trail.last);
-    CHECK(trail_term(&raft->trail, raft->noop_index) == raft->term);
+    CHECK(raft->noop_index < raft->trail.base.index ||
+          trail_term(&raft->trail, raft->noop_index) == raft->term);
     CHECK(trail_term(&raft->trail, raft->noop_index - 1) < raft->term);
     CHECK(trail_term(&raft->trail, raft->trail.last) == raft->term);
+    bool lost = false;
     for (size_t i = 0; i < raft->peer_count; i++) {
         if (!peer_is_self(raft, &raft->peers[i])) {
             check_progress(raft, &raft->peers[i].progress);
+            lost = lost || raft->peers[i].progress.lost;
         }
     }
-    /* Committed in this term means stored by a majority. */
+    /* Committed in this term means stored by a majority, unless some of it lost that again. */
     if (raft->commit_index >= raft->noop_index) {
-        CHECK(raft->commit_index == quorum_match(raft));
+        CHECK(raft->commit_index >= quorum_match(raft));
+        CHECK(raft->commit_index == quorum_match(raft) || lost);
     } else {
         CHECK(quorum_match(raft) < raft->noop_index);
     }
@@ -143,7 +157,10 @@ static void check_against(const struct raft *raft, const struct shadow *before)
     CHECK(raft->now_ms >= before->now_ms);
     CHECK(raft->term >= before->term);
     CHECK(raft->commit_index >= before->commit_index);
-    CHECK(trail_term(&raft->trail, before->commit_index) == before->commit_term);
+    CHECK(raft->trail.base.index >= before->base_index);
+    CHECK(raft->snapshot.index >= before->snapshot_index);
+    CHECK(before->commit_index < raft->trail.base.index ||
+          trail_term(&raft->trail, before->commit_index) == before->commit_term);
     CHECK(raft->reads.round >= before->read_round);
     CHECK(raft->durable.ticket_stored >= before->ticket_stored);
     if (raft->term > before->term) {
@@ -155,7 +172,8 @@ static void check_against(const struct raft *raft, const struct shadow *before)
         CHECK(raft->role != RAFT_CANDIDATE);
         /* A leader only appends (§5.2), and nobody else appends in its term afterwards. */
         CHECK(raft->trail.last >= before->last_index);
-        CHECK(trail_term(&raft->trail, before->last_index) == before->last_term);
+        CHECK(before->last_index < raft->trail.base.index ||
+              trail_term(&raft->trail, before->last_index) == before->last_term);
         if (raft->role == RAFT_LEADER && raft->commit_index > before->commit_index) {
             CHECK(trail_term(&raft->trail, raft->commit_index) == raft->term);
         }
@@ -183,6 +201,8 @@ void raft_check(struct raft *raft)
         .term_leader = raft->term_leader,
         .commit_index = raft->commit_index,
         .commit_term = trail_term(&raft->trail, raft->commit_index),
+        .base_index = raft->trail.base.index,
+        .snapshot_index = raft->snapshot.index,
         .last_index = raft->trail.last,
         .last_term = trail_term(&raft->trail, raft->trail.last),
         .read_round = raft->reads.round,

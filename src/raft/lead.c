@@ -11,7 +11,9 @@
  *                   └─► an append to each follower ─► answers ─────┴─► commit ─► reads
  *
  * Nothing is resent on a timer. A heartbeat is an append without entries after the last one that
- * was sent: when something on the way was lost it is refused, and the follower is probed.
+ * was sent: when something on the way was lost it is refused, and the follower is probed. One that
+ * waits for a snapshot gets heartbeats before all entries, to which it can always agree; its
+ * answers tell when it holds enough.
  */
 #include "raft/internal.h"
 
@@ -26,17 +28,19 @@ enum {
     APPENDS_AFTER_HEARTBEAT = 4,
     APPENDS_AFTER_ANSWER = 32,
 
-    /* One step may begin two read rounds and send a heartbeat, each a message to every other
-     * member. Appends leave that much room; the next answer or heartbeat continues them. */
-    EMPTY_APPENDS_MAX = 3 * (RAFT_MEMBERS_MAX - 1),
+    /* One step may begin two read rounds, offer a snapshot and send a heartbeat, each a message to
+     * every other member. Appends leave that much room; the next answer or heartbeat continues
+     * them. */
+    OTHERS_MAX = 4 * (RAFT_MEMBERS_MAX - 1),
 };
 
-STATIC_CHECK(EMPTY_APPENDS_MAX + 2 * (RAFT_MEMBERS_MAX - 1) <= RAFT_MESSAGES_MAX,
+STATIC_CHECK(OTHERS_MAX + 2 * (RAFT_MEMBERS_MAX - 1) <= RAFT_MESSAGES_MAX,
              "some appends to every follower fit a step");
 
 static struct raft_append_request *add_append(struct raft *raft, const struct peer *peer)
 {
-    uint64_t prev = peer->progress.next - 1;
+    uint64_t prev = peer->progress.state == PROGRESS_SNAPSHOT ? 0 : peer->progress.next - 1;
+    CHECK(prev == 0 || prev >= raft->trail.base.index);
     struct raft_message *message = effects_message(raft, RAFT_APPEND_REQUEST, peer->id);
     struct raft_append_request *request = &message->append_request;
     request->prev_index = prev;
@@ -84,7 +88,7 @@ static void replicate(struct raft *raft, struct peer *peer, size_t appends)
 {
     while (appends > 0 && peer->progress.next <= raft->trail.last &&
            progress_may_send(&peer->progress) &&
-           raft->effects->message_count + EMPTY_APPENDS_MAX < RAFT_MESSAGES_MAX) {
+           raft->effects->message_count + OTHERS_MAX < RAFT_MESSAGES_MAX) {
         send_entries(raft, peer);
         appends--;
     }
@@ -143,11 +147,27 @@ static void advance_commit(struct raft *raft)
     read_advance(raft);
 }
 
+void lead_probe(struct raft *raft, struct peer *peer, uint64_t next)
+{
+    if (next <= raft->trail.base.index) {
+        snapshot_begin(raft, peer);
+        return;
+    }
+    progress_probe(&peer->progress, next);
+    replicate(raft, peer, APPENDS_AFTER_ANSWER);
+}
+
 static void append_refused(struct raft *raft, struct peer *peer,
                            const struct raft_append_response *response)
 {
     struct progress *progress = &peer->progress;
-    if (!progress_refused(progress, response->prev_index)) {
+    if (progress_has_lost(progress, response->prev_index)) {
+        NEWS(raft,
+             "server %" PRIu64 " refuses after %" PRIu64
+             " what it had acknowledged: its log is taken for lost, term %" PRIu64,
+             peer->id, response->prev_index, raft->term);
+        progress_forget(progress);
+    } else if (!progress_refused(progress, response->prev_index)) {
         return;
     }
     /* The follower's log matches at or below its hint; the own log may narrow that further. */
@@ -157,13 +177,12 @@ static void append_refused(struct raft *raft, struct peer *peer,
     if (match < progress->match) {
         match = progress->match;
     }
-    progress_probe(progress, match + 1);
     STORY(raft,
           "append after %" PRIu64 " refused by %" PRIu64 " in term %" PRIu64 " with hint %" PRIu64
           ":%" PRIu64 ", probing after %" PRIu64,
           response->prev_index, peer->id, raft->term, response->hint_index, response->hint_term,
           match);
-    replicate(raft, peer, APPENDS_AFTER_ANSWER);
+    lead_probe(raft, peer, match + 1);
 }
 
 void lead_append_response(struct raft *raft, const struct raft_message *message)
@@ -195,6 +214,11 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
               raft->term, peer->progress.match);
         advance_commit(raft);
     }
+    if (peer->progress.state == PROGRESS_SNAPSHOT &&
+        peer->progress.match >= raft->trail.base.index) {
+        lead_probe(raft, peer, peer->progress.match + 1);
+        return;
+    }
     replicate(raft, peer, APPENDS_AFTER_ANSWER);
 }
 
@@ -214,6 +238,7 @@ void lead_timer(struct raft *raft)
     replicate_all(raft, APPENDS_AFTER_HEARTBEAT);
     for (size_t i = 0; i < raft->peer_count; i++) {
         if (!peer_is_self(raft, &raft->peers[i])) {
+            snapshot_timer(raft, &raft->peers[i]);
             lead_send_empty(raft, &raft->peers[i]);
         }
     }

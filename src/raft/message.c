@@ -37,27 +37,49 @@ static bool runs_are_valid(const struct raft_append_request *request, uint64_t t
     return left == 0;
 }
 
-/* Does the leader contradict what is known to be in its log: all that is committed, and all that
- * it has shown to be there? */
+/* Up to where must the log of a leader of this term equal the own one? All that is committed, and
+ * all that it has shown to be there. */
+static uint64_t fixed_up_to(const struct raft *raft, uint64_t term)
+{
+    uint64_t commit = raft->commit_index;
+    return term == raft->term && raft->verified > commit ? raft->verified : commit;
+}
+
+/* Does the leader contradict what is known to be in its log? */
 static bool contradicts_log(const struct raft *raft, const struct raft_message *message)
 {
     const struct raft_append_request *request = &message->append_request;
-    uint64_t fixed = raft->commit_index;
-    if (message->term == raft->term && raft->verified > fixed) {
-        fixed = raft->verified;
-    }
-    if (request->prev_index <= fixed &&
-        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
-        return true;
-    }
-    if (request->prev_index > raft->trail.last ||
-        trail_term(&raft->trail, request->prev_index) != request->prev_term) {
-        return false;
-    }
+    uint64_t fixed = fixed_up_to(raft, message->term);
+    const struct trail_place *base = &raft->trail.base;
     uint64_t last = request->prev_index + request->entry_count;
+    if (request->prev_index < base->index) {
+        /* Of what left the log only that is known: terms never fall. */
+        uint64_t last_term = request->run_count == 0 ? request->prev_term
+                                                     : request->runs[request->run_count - 1].term;
+        if (request->prev_term > base->term || (last < base->index && last_term > base->term)) {
+            return true;
+        }
+    } else if (request->prev_index > raft->trail.last ||
+               trail_term(&raft->trail, request->prev_index) != request->prev_term) {
+        return request->prev_index <= fixed;
+    }
     uint64_t first_new =
         trail_first_new(&raft->trail, request->prev_index + 1, request->runs, request->run_count);
     return first_new <= last && first_new <= fixed;
+}
+
+/* Whether nobody else is known to lead the message's term. */
+static bool may_lead(const struct raft *raft, const struct raft_message *message)
+{
+    if (message->term == raft->term &&
+        (raft->role == RAFT_LEADER ||
+         (raft->term_leader != 0 && raft->term_leader != message->from))) {
+        TRACE(raft->config.trace, TRACE_ERROR,
+              "servers %" PRIu64 " and %" PRIu64 " both lead term %" PRIu64, raft->term_leader,
+              message->from, raft->term);
+        return false;
+    }
+    return true;
 }
 
 static bool append_request_is_valid(const struct raft *raft, const struct raft_message *message)
@@ -70,12 +92,7 @@ static bool append_request_is_valid(const struct raft *raft, const struct raft_m
     if (message->term < raft->term) {
         return true;
     }
-    if (message->term == raft->term &&
-        (raft->role == RAFT_LEADER ||
-         (raft->term_leader != 0 && raft->term_leader != message->from))) {
-        TRACE(raft->config.trace, TRACE_ERROR,
-              "servers %" PRIu64 " and %" PRIu64 " both lead term %" PRIu64, raft->term_leader,
-              message->from, raft->term);
+    if (!may_lead(raft, message)) {
         return false;
     }
     if (contradicts_log(raft, message)) {
@@ -108,6 +125,30 @@ static bool append_response_is_valid(const struct raft *raft, const struct raft_
     return place_is_valid(response->hint_index, response->hint_term, message->term);
 }
 
+bool snapshot_is_possible(const struct raft *raft, uint64_t term, struct trail_place place)
+{
+    const struct trail *trail = &raft->trail;
+    if (place.index == 0 || place.index > UINT64_MAX / 4 || place.term == 0 || place.term > term) {
+        return false;
+    }
+    if (place.index < trail->base.index) {
+        return place.term <= trail->base.term;
+    }
+    uint64_t fixed = fixed_up_to(raft, term);
+    if (place.index <= fixed) {
+        return place.term == trail_term(trail, place.index);
+    }
+    return place.term >= trail_term(trail, fixed);
+}
+
+static bool snapshot_request_is_valid(const struct raft *raft, const struct raft_message *message)
+{
+    const struct raft_snapshot_request *request = &message->snapshot_request;
+    const struct trail_place place = {.index = request->index, .term = request->term};
+    return message->term < raft->term ||
+           (may_lead(raft, message) && snapshot_is_possible(raft, message->term, place));
+}
+
 int message_check(const struct raft *raft, const struct raft_message *message)
 {
     const uint64_t self = raft->config.id;
@@ -133,6 +174,9 @@ int message_check(const struct raft *raft, const struct raft_message *message)
         break;
     case RAFT_APPEND_RESPONSE:
         valid = append_response_is_valid(raft, message);
+        break;
+    case RAFT_SNAPSHOT_REQUEST:
+        valid = snapshot_request_is_valid(raft, message);
         break;
     }
     return valid ? 0 : KV_ERR_INVALID;

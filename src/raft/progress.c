@@ -4,7 +4,15 @@
 
 const char *progress_state_name(enum progress_state state)
 {
-    return state == PROGRESS_PROBE ? "probe" : "stream";
+    switch (state) {
+    case PROGRESS_PROBE:
+        return "probe";
+    case PROGRESS_STREAM:
+        return "stream";
+    case PROGRESS_SNAPSHOT:
+        return "snapshot";
+    }
+    return "unknown";
 }
 
 void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
@@ -14,6 +22,8 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
     progress->probe_last = 0;
     progress->match = 0;
     progress->next = next;
+    progress->sending = 0;
+    progress->lost = false;
     progress->heard_ms = now_ms;
     progress->round = 0;
     progress->window_head = 0;
@@ -22,10 +32,15 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
 
 bool progress_may_send(const struct progress *progress)
 {
-    if (progress->state == PROGRESS_PROBE) {
+    switch (progress->state) {
+    case PROGRESS_PROBE:
         return progress->probe_last == 0;
+    case PROGRESS_STREAM:
+        return progress->window_count < progress->window_capacity;
+    case PROGRESS_SNAPSHOT:
+        return false;
     }
-    return progress->window_count < progress->window_capacity;
+    UNREACHABLE();
 }
 
 void progress_sent(struct progress *progress, uint64_t last)
@@ -82,16 +97,39 @@ bool progress_refused(const struct progress *progress, uint64_t prev)
     if (progress->state == PROGRESS_PROBE) {
         return prev + 1 == progress->next && prev > progress->match;
     }
-    return prev > progress->match && prev < progress->next;
+    return progress->state == PROGRESS_STREAM && prev > progress->match && prev < progress->next;
 }
 
-void progress_probe(struct progress *progress, uint64_t next)
+bool progress_has_lost(const struct progress *progress, uint64_t prev)
+{
+    return progress->state != PROGRESS_SNAPSHOT && prev > 0 && prev == progress->match &&
+           progress->next == progress->match + 1;
+}
+
+void progress_forget(struct progress *progress)
+{
+    progress->match = 0;
+    progress->lost = true;
+}
+
+static void begin(struct progress *progress, enum progress_state state, uint64_t next)
 {
     CHECK(next > progress->match);
-    CHECK(next <= progress->next);
-    progress->state = PROGRESS_PROBE;
+    progress->state = state;
     progress->probe_last = 0;
     progress->next = next;
     progress->window_head = 0;
     progress->window_count = 0;
+}
+
+void progress_probe(struct progress *progress, uint64_t next)
+{
+    CHECK(next <= progress->next);
+    begin(progress, PROGRESS_PROBE, next);
+}
+
+void progress_snapshot(struct progress *progress, uint64_t next)
+{
+    CHECK(next >= progress->next);
+    begin(progress, PROGRESS_SNAPSHOT, next);
 }

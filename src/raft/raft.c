@@ -56,6 +56,30 @@ static void init_peers(struct raft *raft)
     }
 }
 
+/* The log and the snapshot must leave no gap and agree where they meet. */
+static int restore_trail(const struct raft_restored *restored, struct trail *ret_trail)
+{
+    if (restored->first_index == 0 || restored->first_index - 1 > restored->snapshot_index) {
+        return KV_ERR_INVALID;
+    }
+    const struct trail_place base = {
+        .index = restored->first_index - 1,
+        .term = restored->previous_term,
+    };
+    struct trail trail = {.runs = NULL};
+    int err = trail_init(&trail, base, restored->runs, restored->run_count);
+    if (err != 0) {
+        return err;
+    }
+    if (restored->snapshot_index > trail.last ||
+        trail_term(&trail, restored->snapshot_index) != restored->snapshot_term) {
+        trail_done(&trail);
+        return KV_ERR_INVALID;
+    }
+    *ret_trail = trail;
+    return 0;
+}
+
 int raft_new(const struct raft_config *config, const struct raft_restored *restored,
              uint64_t now_ms, struct raft **ret_raft)
 {
@@ -63,7 +87,7 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
         return KV_ERR_INVALID;
     }
     struct trail trail = {.runs = NULL};
-    int err = trail_init(&trail, restored->runs, restored->run_count);
+    int err = restore_trail(restored, &trail);
     if (err != 0) {
         return err;
     }
@@ -80,6 +104,11 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
     raft->term = restored->term;
     raft->voted_for = restored->voted_for;
     raft->trail = trail;
+    raft->commit_index = restored->snapshot_index;
+    raft->snapshot = (struct trail_place){
+        .index = restored->snapshot_index,
+        .term = restored->snapshot_term,
+    };
     uint64_t last_term = trail_term(&trail, trail.last);
     if (last_term > raft->term) {
         /* The crash came after the entries and before their term. Nothing was promised in that
@@ -118,6 +147,9 @@ static void effects_begin(struct raft *raft, struct raft_effects *effects)
     effects->message_count = 0;
     effects->read_tag = 0;
     effects->read_index = 0;
+    effects->snapshot_wanted = false;
+    effects->snapshot_index = 0;
+    effects->snapshot_term = 0;
     raft->effects = effects;
     if (raft->term_unstored) {
         raft->term_unstored = false;
@@ -186,6 +218,23 @@ void effects_truncate(struct raft *raft, uint64_t from)
     durable_truncate(&raft->durable, from);
 }
 
+void effects_reset(struct raft *raft, struct trail_place base)
+{
+    struct raft_store *store = &raft->effects->store;
+    CHECK((store->flags & (RAFT_STORE_ENTRIES | RAFT_STORE_TRUNCATE)) == 0);
+    CHECK(base.index > raft->commit_index);
+    store->flags |= RAFT_STORE_RESET;
+    store->reset_index = base.index;
+    store->reset_term = base.term;
+    STORY(raft,
+          "discards the log up to %" PRIu64 ":%" PRIu64 ", which begins anew after %" PRIu64
+          ":%" PRIu64 ", term %" PRIu64,
+          raft->trail.last, trail_term(&raft->trail, raft->trail.last), base.index, base.term,
+          raft->term);
+    trail_reset(&raft->trail, base);
+    durable_truncate(&raft->durable, base.index);
+}
+
 /* ---- what several files ask ---- */
 
 bool term_is_durable(const struct raft *raft)
@@ -250,8 +299,13 @@ static int event_check(const struct raft *raft, const struct raft_event *event)
         return event->propose_count <= raft_room(raft) ? 0 : KV_ERR_BUSY;
     case RAFT_READ_ASKED:
         return leads_at(raft, event->now_ms) ? 0 : KV_ERR_NOT_LEADER;
+    case RAFT_COMPACTED:
+        return snapshot_check_compacted(raft, &event->compacted);
+    case RAFT_INSTALLED:
+        return snapshot_check_installed(raft, &event->installed);
     case RAFT_TICKED:
     case RAFT_STORED:
+    case RAFT_SNAPSHOT_ENDED:
         return 0;
     }
     return KV_ERR_INVALID;
@@ -284,6 +338,9 @@ static void receive(struct raft *raft, const struct raft_message *message)
     case RAFT_APPEND_RESPONSE:
         lead_append_response(raft, message);
         break;
+    case RAFT_SNAPSHOT_REQUEST:
+        snapshot_request(raft, message);
+        break;
     }
 }
 
@@ -313,6 +370,15 @@ static void dispatch(struct raft *raft, const struct raft_event *event)
         break;
     case RAFT_STORED:
         stored(raft);
+        break;
+    case RAFT_COMPACTED:
+        snapshot_compacted(raft, &event->compacted);
+        break;
+    case RAFT_SNAPSHOT_ENDED:
+        snapshot_ended(raft, &event->snapshot_ended);
+        break;
+    case RAFT_INSTALLED:
+        snapshot_installed(raft, &event->installed);
         break;
     }
 }
@@ -394,6 +460,11 @@ uint64_t raft_last_index(const struct raft *raft)
 uint64_t raft_durable_index(const struct raft *raft)
 {
     return raft->durable.index;
+}
+
+uint64_t raft_base_index(const struct raft *raft)
+{
+    return raft->trail.base.index;
 }
 
 uint64_t raft_term_at(const struct raft *raft, uint64_t index)

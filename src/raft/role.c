@@ -7,8 +7,9 @@
  *     role_yield,          follower ───────────────────► pre-candidate ◄─┐ role_lose_leader:
  *     role_hear_leader:    ▲   ▲   ▲                       │   │     │   │ nobody won
  *     from every role ─────┘   │   └───────────────────────┘   │     │   │
- *                              │        role_see_term,         │     └───┤
- *       role_lose_quorum,      │        role_hear_leader       │         │
+ *     role_lose_log: from      │        role_see_term,         │     └───┤
+ *     (pre-)candidate          │        role_hear_leader       │         │
+ *       role_lose_quorum,      │                               │         │
  *       role_lose_disk         │                 role_campaign ▼         │
  *                           leader ◄─────────────────────── candidate ───┘
  *                                         role_win
@@ -45,7 +46,7 @@ static void begin_term(struct raft *raft, uint64_t term, uint64_t vote)
     raft->voted_for = vote;
     raft->leader = 0;
     raft->term_leader = 0;
-    raft->verified = 0;
+    raft->verified = raft->commit_index;
     raft->ack = (struct owed_ack){.due = false};
     raft->grant_owed = false;
     effects_store_vote(raft);
@@ -66,6 +67,7 @@ static void enter(struct raft *raft, enum raft_role role)
 void role_start(struct raft *raft)
 {
     raft->role = RAFT_FOLLOWER;
+    raft->verified = raft->commit_index;
     election_reset_timer(raft);
 }
 
@@ -120,6 +122,15 @@ void role_yield(struct raft *raft, uint64_t candidate)
              candidate, raft->term);
         enter(raft, RAFT_FOLLOWER);
     }
+    election_reset_timer(raft);
+}
+
+void role_lose_log(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_PRE_CANDIDATE || raft->role == RAFT_CANDIDATE);
+    NEWS(raft, "%s -> follower: a snapshot replaced the log that it campaigned with",
+         raft_role_name(raft->role));
+    enter(raft, RAFT_FOLLOWER);
     election_reset_timer(raft);
 }
 

@@ -151,6 +151,8 @@ size_t peer_message_begin(const struct raft_message *message, struct buf *out)
     case RAFT_APPEND_RESPONSE:
         append_response_encode(&message->append_response, out);
         return mark;
+    case RAFT_SNAPSHOT_REQUEST:
+        break; /* It opens the stream of the snapshot. */
     }
     UNREACHABLE();
 }

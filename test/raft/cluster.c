@@ -401,6 +401,7 @@ void server_start(struct server *server)
         .voted_for = server->disk.voted_for,
         .runs = runs,
         .run_count = server->log.last,
+        .first_index = 1,
     };
     struct raft_config config = cluster->config;
     config.id = server->id;

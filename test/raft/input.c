@@ -42,7 +42,7 @@ static struct raft_config config_of(size_t count)
 static struct raft *core_of(size_t count)
 {
     struct raft_config config = config_of(count);
-    struct raft_restored restored = {.term = 0};
+    struct raft_restored restored = {.first_index = 1};
     struct raft *raft = NULL;
     assert_int_equal(raft_new(&config, &restored, 0, &raft), 0);
     return raft;
@@ -92,7 +92,9 @@ static void any_append(struct prng *prng, const struct raft *raft,
 static struct raft_message any_message(struct prng *prng, const struct raft *raft)
 {
     struct raft_message message = {
-        .type = (enum raft_message_type)prng_between(prng, 0, prng_chance(prng, 1, 20) ? 9 : 3),
+        .type = prng_chance(prng, 1, 12) ? RAFT_SNAPSHOT_REQUEST
+                                         : (enum raft_message_type)prng_between(
+                                               prng, 0, prng_chance(prng, 1, 20) ? 9 : 3),
         .from = prng_chance(prng, 1, 30) ? number(prng) : prng_between(prng, 2, 3),
         .to = prng_chance(prng, 1, 30) ? number(prng) : 1,
         .term = raft_term(raft) + (prng_chance(prng, 1, 8) ? prng_between(prng, 0, 2) : 0),
@@ -123,6 +125,10 @@ static struct raft_message any_message(struct prng *prng, const struct raft *raf
             .hint_term = near(prng, raft_term(raft)),
             .read_round = prng_between(prng, 0, 3),
         };
+        break;
+    case RAFT_SNAPSHOT_REQUEST:
+        message.snapshot_request.index = near(prng, raft_commit_index(raft));
+        message.snapshot_request.term = near(prng, raft_term(raft));
         break;
     }
     return message;
@@ -276,7 +282,8 @@ static void a_core_of_entries_newer_than_its_term_takes_their_term_and_stores_it
     (void)state;
     struct raft_config config = config_of(3);
     const struct raft_run runs[] = {{.term = 1, .count = 2}, {.term = 4, .count = 1}};
-    struct raft_restored restored = {.term = 2, .voted_for = 3, .runs = runs, .run_count = 2};
+    struct raft_restored restored = {
+        .first_index = 1, .term = 2, .voted_for = 3, .runs = runs, .run_count = 2};
     struct raft *raft = NULL;
     assert_int_equal(raft_new(&config, &restored, 0, &raft), 0);
     assert_int_equal(raft_term(raft), 4);
@@ -294,7 +301,7 @@ static void configurations_and_recovered_logs_are_checked(void **state)
 {
     (void)state;
     struct raft *raft = NULL;
-    struct raft_restored empty = {.term = 0};
+    struct raft_restored empty = {.first_index = 1};
     struct raft_config config = config_of(3);
     config.id = 9;
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
@@ -309,7 +316,7 @@ static void configurations_and_recovered_logs_are_checked(void **state)
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
     config = config_of(3);
     const struct raft_run falling[] = {{.term = 3, .count = 1}, {.term = 2, .count = 1}};
-    struct raft_restored fallen = {.term = 3, .runs = falling, .run_count = 2};
+    struct raft_restored fallen = {.first_index = 1, .term = 3, .runs = falling, .run_count = 2};
     assert_int_equal(raft_new(&config, &fallen, 0, &raft), KV_ERR_INVALID);
     assert_null(raft);
 }
@@ -359,7 +366,7 @@ static void a_trail_answers_like_an_array_of_terms(void **state)
     struct prng prng;
     prng_init(&prng, 11);
     struct trail trail;
-    assert_int_equal(trail_init(&trail, NULL, 0), 0);
+    assert_int_equal(trail_init(&trail, (struct trail_place){0, 0}, NULL, 0), 0);
     for (int i = 0; i < 3000; i++) {
         assert_int_equal(trail_reserve(&trail, 1), 0);
         if (last < LONGEST - 4 && prng_chance(&prng, 3, 4)) {
@@ -440,7 +447,8 @@ static void running_out_of_memory_refuses_and_changes_nothing(void **state)
         runs[i] = (struct raft_run){.term = i + 1, .count = 2};
     }
     struct raft_config config = config_of(3);
-    struct raft_restored restored = {.term = TERMS, .runs = runs, .run_count = TERMS};
+    struct raft_restored restored = {
+        .first_index = 1, .term = TERMS, .runs = runs, .run_count = TERMS};
     struct raft_effects *effects = memory_new(1, sizeof *effects);
     struct raft *raft = NULL;
     int failures = 0;

@@ -36,7 +36,7 @@ static struct raft *good_core(void)
 {
     struct raft_config config = good_config();
     const struct raft_run runs[] = {{.term = 1, .count = 2}, {.term = 2, .count = 1}};
-    struct raft_restored restored = {.term = 2, .runs = runs, .run_count = 2};
+    struct raft_restored restored = {.first_index = 1, .term = 2, .runs = runs, .run_count = 2};
     struct raft *raft = NULL;
     assert_int_equal(raft_new(&config, &restored, 0, &raft), 0);
     return raft;
@@ -82,7 +82,7 @@ static void each_number_of_a_configuration_is_checked(void **state)
     bad[11].window_appends = 257;
     bad[12].append_entries_max = 0;
     bad[13].uncommitted_max = 0;
-    struct raft_restored empty = {.term = 0};
+    struct raft_restored empty = {.first_index = 1};
     for (size_t i = 0; i < 14; i++) {
         struct raft *raft = NULL;
         assert_int_equal(raft_new(&bad[i], &empty, 0, &raft), KV_ERR_INVALID);
@@ -106,12 +106,13 @@ static void each_contradiction_of_a_recovered_log_is_found(void **state)
         {{.term = 1, .count = UINT64_MAX / 2}, {.term = 2, .count = 1}},
     };
     for (size_t i = 0; i < sizeof logs / sizeof logs[0]; i++) {
-        struct raft_restored restored = {.term = 3, .runs = logs[i], .run_count = 2};
+        struct raft_restored restored = {
+            .first_index = 1, .term = 3, .runs = logs[i], .run_count = 2};
         struct raft *raft = NULL;
         assert_int_equal(raft_new(&config, &restored, 0, &raft), KV_ERR_INVALID);
         assert_null(raft);
     }
-    struct raft_restored voted = {.term = 0, .voted_for = 2};
+    struct raft_restored voted = {.first_index = 1, .voted_for = 2};
     struct raft *raft = NULL;
     assert_int_equal(raft_new(&config, &voted, 0, &raft), KV_ERR_INVALID);
 }

@@ -136,6 +136,11 @@ void show_message(struct stage *stage, const char *remark, const struct parcel *
         name = "append response";
         describe_response(&message->append_response, text, sizeof text);
         break;
+    case RAFT_SNAPSHOT_REQUEST:
+        name = "snapshot request";
+        (void)snprintf(text, sizeof text, "up to %" PRIu64 ":%" PRIu64,
+                       message->snapshot_request.index, message->snapshot_request.term);
+        break;
     }
     show(stage, "%" PRIu64 " -> %" PRIu64 "%s: %s, term %" PRIu64 ", %s", message->from,
          message->to, remark, name, message->term, text);

@@ -272,6 +272,7 @@ static struct raft *new_core(const struct small *small, size_t self)
         .voted_for = server->disk.voted_for,
         .runs = runs,
         .run_count = server->disk.log.last,
+        .first_index = 1,
     };
     struct raft *raft = NULL;
     int err = raft_new(&config, &restored, server->clock_ms, &raft);

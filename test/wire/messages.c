@@ -84,6 +84,8 @@ static void any_raft(struct prng *prng, enum message_kind kind, struct raft_mess
             (struct raft_append_response){any_bool(prng), any_u64(prng), any_u64(prng),
                                           any_u64(prng),  any_u64(prng), any_u64(prng)};
         break;
+    case RAFT_SNAPSHOT_REQUEST:
+        UNREACHABLE();
     }
 }
 
@@ -277,6 +279,8 @@ static bool raft_equal(const struct raft_message *a, const struct raft_message *
                a->append_response.hint_index == b->append_response.hint_index &&
                a->append_response.hint_term == b->append_response.hint_term &&
                a->append_response.read_round == b->append_response.read_round;
+    case RAFT_SNAPSHOT_REQUEST:
+        break;
     }
     return false;
 }
