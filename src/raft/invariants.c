@@ -56,6 +56,7 @@ static void check_durable(const struct raft *raft)
 static void check_progress(const struct raft *raft, const struct progress *progress)
 {
     CHECK(progress->state == PROGRESS_SNAPSHOT || progress->next > raft->trail.base.index);
+    CHECK(progress->state != PROGRESS_SNAPSHOT || progress->match < raft->trail.base.index);
     CHECK(progress->sending <= raft->snapshot.index);
     CHECK(progress->match < progress->next);
     CHECK(progress->match <= raft->trail.last);

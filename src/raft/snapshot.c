@@ -110,7 +110,7 @@ void snapshot_ended(struct raft *raft, const struct raft_snapshot_ended *ended)
     STORY(raft, "snapshot to %" PRIu64 " up to %" PRIu64 " %s, term %" PRIu64, peer->id,
           ended->index, ended->ok ? "is installed" : "was not sent", raft->term);
     /* When the log was compacted beyond it meanwhile, a newer one follows at the next heartbeat. */
-    if (ended->ok && progress->state == PROGRESS_SNAPSHOT && ended->index > progress->match &&
+    if (ended->ok && progress->state == PROGRESS_SNAPSHOT &&
         ended->index >= raft->trail.base.index) {
         lead_probe(raft, peer, ended->index + 1);
     }

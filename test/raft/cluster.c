@@ -6,49 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- logs ---- */
-
-static void log_put(struct entry_log *log, struct entry entry)
-{
-    if (log->last == log->capacity) {
-        log->capacity = log->capacity == 0 ? 64 : log->capacity * 2;
-        log->at = memory_grow(log->at, log->capacity * sizeof *log->at);
-    }
-    log->at[log->last++] = entry;
-}
-
-static struct entry log_get(const struct entry_log *log, uint64_t index)
-{
-    CHECK(index > 0 && index <= log->last);
-    return log->at[index - 1];
-}
-
-static bool log_has(const struct entry_log *log, uint64_t index, struct entry entry)
-{
-    return index <= log->last && log->at[index - 1].term == entry.term &&
-           log->at[index - 1].value == entry.value;
-}
-
-static uint64_t log_term(const struct entry_log *log, uint64_t index)
-{
-    return index == 0 || index > log->last ? 0 : log->at[index - 1].term;
-}
-
-static void log_truncate(struct entry_log *log, uint64_t from)
-{
-    if (from <= log->last) {
-        log->last = from - 1;
-    }
-}
-
-static void log_copy(struct entry_log *to, const struct entry_log *from)
-{
-    to->last = 0;
-    for (uint64_t i = 1; i <= from->last; i++) {
-        log_put(to, log_get(from, i));
-    }
-}
-
 /* ---- what is known of the whole cluster ---- */
 
 /* Log matching (§5.3), by induction: equal index and term mean an equal entry after an equal one.
@@ -105,11 +62,19 @@ static void check_leader(struct cluster *cluster, struct server *server, uint64_
     check_complete(cluster, server, term);
 }
 
+static bool disk_has(const struct server *server, uint64_t index, struct entry entry)
+{
+    if (index <= server->disk.snapshot_index) {
+        return log_has(&server->cluster->committed, index, entry);
+    }
+    return log_has(&server->disk.log, index, entry);
+}
+
 static void check_on_majority(const struct cluster *cluster, uint64_t index, struct entry entry)
 {
     size_t disks = 0;
     for (size_t i = 0; i < cluster->count; i++) {
-        disks += log_has(&cluster->servers[i].disk.log, index, entry);
+        disks += disk_has(&cluster->servers[i], index, entry);
     }
     CHECK(disks > cluster->count / 2);
 }
@@ -154,10 +119,7 @@ static void check_message(const struct server *server, const struct raft_message
     if (message->type == RAFT_APPEND_RESPONSE && message->append_response.success) {
         CHECK(server->disk.term == message->term);
         uint64_t match = message->append_response.match_index;
-        CHECK(match <= server->disk.log.last);
-        if (match > 0) {
-            CHECK(log_has(&server->log, match, log_get(&server->disk.log, match)));
-        }
+        CHECK(match == 0 || disk_has(server, match, log_get(&server->log, match)));
     }
 }
 
@@ -170,6 +132,11 @@ static void take_store(struct server *server, const struct raft_store *store,
     struct write *write = memory_new(1, sizeof *write);
     write->store = *store;
     CHECK(server->writes_end == NULL || server->writes_end->store.ticket < store->ticket);
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        CHECK(store->reset_index <= server->disk.snapshot_index);
+        CHECK(store->reset_term == log_term(&cluster->committed, store->reset_index));
+        log_reset(&server->log, &cluster->committed, store->reset_index);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         log_truncate(&server->log, store->truncate_from);
     }
@@ -207,6 +174,7 @@ static void send_message(struct server *server, const struct raft_message *messa
     parcel->message = *message;
     if (message->type == RAFT_APPEND_REQUEST && message->append_request.entry_count > 0) {
         uint64_t count = message->append_request.entry_count;
+        CHECK(message->append_request.prev_index >= server->log.base);
         parcel->entries = memory_new(count, sizeof *parcel->entries);
         for (uint64_t i = 0; i < count; i++) {
             parcel->entries[i] = log_get(&server->log, message->append_request.prev_index + 1 + i);
@@ -246,6 +214,10 @@ static int step(struct server *server, struct raft_event *event, const struct pa
         take_store(server, &effects->store, received);
     }
     CHECK(server->log.last == raft_last_index(server->raft));
+    if (effects->snapshot_wanted) {
+        CHECK(effects->snapshot_term == log_term(&cluster->committed, effects->snapshot_index));
+        server->receiving = effects->snapshot_index;
+    }
     for (size_t i = 0; i < effects->message_count; i++) {
         send_message(server, &effects->messages[i]);
     }
@@ -322,6 +294,7 @@ static void forget_memory(struct server *server)
     server->writes_end = NULL;
     server->read_count = 0;
     server->commit_seen = 0;
+    server->receiving = 0;
 }
 
 void cluster_done(struct cluster *cluster)
@@ -373,6 +346,8 @@ void server_preset(struct server *server, const uint64_t *terms, size_t count)
 {
     CHECK(server->raft == NULL);
     server->disk.log.last = 0;
+    server->disk.log.base = 0;
+    server->disk.snapshot_index = 0;
     for (size_t i = 0; i < count; i++) {
         /* The same place and term always mean the same entry, as if a leader had made it. */
         struct entry entry = {.term = terms[i], .value = 1000000 * terms[i] + i};
@@ -391,17 +366,28 @@ void server_start(struct server *server)
 {
     struct cluster *cluster = server->cluster;
     CHECK(server->raft == NULL);
-    log_copy(&server->log, &server->disk.log);
-    struct raft_run *runs = memory_new(server->log.last + 1, sizeof *runs);
-    for (uint64_t i = 0; i < server->log.last; i++) {
-        runs[i] = (struct raft_run){.term = server->log.at[i].term, .count = 1};
+    uint64_t snapshot_index = server->disk.snapshot_index;
+    uint64_t snapshot_term = log_term(&cluster->committed, snapshot_index);
+    if (log_term(&server->disk.log, snapshot_index) != snapshot_term) {
+        /* The crash came before the reset. */
+        log_reset(&server->disk.log, &cluster->committed, snapshot_index);
     }
+    log_copy(&server->log, &server->disk.log, server->disk.log.last);
+    uint64_t base = server->log.base;
+    struct raft_run *runs = memory_new(server->log.last - base + 1, sizeof *runs);
+    for (uint64_t i = base; i < server->log.last; i++) {
+        runs[i - base] = (struct raft_run){.term = server->log.at[i].term, .count = 1};
+    }
+    server->commit_seen = snapshot_index;
     struct raft_restored restored = {
         .term = server->disk.term,
         .voted_for = server->disk.voted_for,
         .runs = runs,
-        .run_count = server->log.last,
-        .first_index = 1,
+        .run_count = server->log.last - base,
+        .snapshot_index = snapshot_index,
+        .snapshot_term = snapshot_term,
+        .first_index = base + 1,
+        .previous_term = log_term(&server->log, base),
     };
     struct raft_config config = cluster->config;
     config.id = server->id;
@@ -419,6 +405,9 @@ void server_start(struct server *server)
 static void apply_write(struct server *server, const struct write *write, uint64_t entries)
 {
     const struct raft_store *store = &write->store;
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        log_reset(&server->disk.log, &server->cluster->committed, store->reset_index);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         log_truncate(&server->disk.log, store->truncate_from);
     }
@@ -519,6 +508,51 @@ int server_receive(struct server *server, const struct parcel *parcel)
     }
     struct raft_event event = {.type = RAFT_RECEIVED, .message = &parcel->message};
     return step(server, &event, parcel);
+}
+
+/* ---- snapshots ---- */
+
+int server_compact(struct server *server, struct raft_compacted compacted, bool trimmed)
+{
+    CHECK(server->writes == NULL);
+    struct raft_event event = {.type = RAFT_COMPACTED, .compacted = compacted};
+    int err = step(server, &event, NULL);
+    if (err != 0) {
+        return err;
+    }
+    if (server->disk.snapshot_index < compacted.snapshot_index) {
+        server->disk.snapshot_index = compacted.snapshot_index;
+    }
+    server->log.base = raft_base_index(server->raft);
+    if (trimmed) {
+        server->disk.log.base = server->log.base;
+    }
+    return 0;
+}
+
+void server_save_received(struct server *server, uint64_t index)
+{
+    CHECK(index > 0 && index <= server->cluster->committed.last);
+    if (server->disk.snapshot_index < index) {
+        server->disk.snapshot_index = index;
+    }
+}
+
+int server_installed(struct server *server, uint64_t index)
+{
+    CHECK(index <= server->disk.snapshot_index);
+    server->receiving = 0;
+    struct raft_event event = {
+        .type = RAFT_INSTALLED,
+        .installed = {.index = index, .term = log_term(&server->cluster->committed, index)},
+    };
+    return step(server, &event, NULL);
+}
+
+int server_snapshot_ended(struct server *server, struct raft_snapshot_ended ended)
+{
+    struct raft_event event = {.type = RAFT_SNAPSHOT_ENDED, .snapshot_ended = ended};
+    return step(server, &event, NULL);
 }
 
 struct server *cluster_leader(struct cluster *cluster)

@@ -6,7 +6,8 @@
  *               └► messages ─► on_send ─(the test decides when, or never)─► cluster_receive
  *
  * The disk is honest: what was not completed is lost in a crash, or survives in part, and nothing
- * is reported before it is on the disk. Checked, each ending the process with CHECK:
+ * is reported before it is on the disk. A snapshot is what was committed up to an index; it gets
+ * on the disk whole, at once. Checked, each ending the process with CHECK:
  *   - at most one leader in a term; its log holds everything that is committed;
  *   - the same index and term mean the same entry and the same entry before it, everywhere;
  *   - a newly committed entry is on the disks of a majority, and never changes;
@@ -18,6 +19,7 @@
 
 #include "base/prng.h"
 #include "base/trace.h"
+#include "entry_log.h"
 #include "kvapp/raft.h"
 
 #include <stdbool.h>
@@ -25,17 +27,6 @@
 #include <stdint.h>
 
 struct cluster;
-
-struct entry {
-    uint64_t term;
-    uint64_t value; /* what was proposed, unique; 0: a no-op */
-};
-
-struct entry_log {
-    struct entry *at; /* index i stands at i - 1 */
-    uint64_t last;
-    uint64_t capacity;
-};
 
 struct write {
     struct write *next;
@@ -64,6 +55,8 @@ struct server {
         uint64_t term;
         uint64_t voted_for;
         struct entry_log log;
+        uint64_t
+            snapshot_index; /* of the newest snapshot; it holds what was committed up to there */
     } disk;
     struct write *writes; /* oldest first */
     struct write *writes_end;
@@ -71,6 +64,8 @@ struct server {
     uint64_t tag;
     struct asked_read reads[READS_OPEN_MAX];
     size_t read_count;
+
+    uint64_t receiving; /* the snapshot that its core wants ends here; 0: none */
 
     uint64_t wake_ms; /* by the cluster's clock */
     uint64_t commit_seen;
@@ -143,6 +138,14 @@ int server_propose(struct server *server, uint64_t count);
 int server_read(struct server *server);
 /* The parcel stays with the caller. A server that is down receives nothing. */
 int server_receive(struct server *server, const struct parcel *parcel);
+
+/* An own snapshot of all up to `snapshot_index` is on the disk; the log up to `compacted_index`
+ * leaves the core, and the disk when `trimmed`. Only while no write waits, as raft.h demands. */
+int server_compact(struct server *server, struct raft_compacted compacted, bool trimmed);
+/* The snapshot that was being received is on the disk; the core hears of it in server_installed. */
+void server_save_received(struct server *server, uint64_t index);
+int server_installed(struct server *server, uint64_t index);
+int server_snapshot_ended(struct server *server, struct raft_snapshot_ended ended);
 
 size_t server_writes(const struct server *server);
 /* Completes the `count` oldest writes and reports the newest of their tickets. */

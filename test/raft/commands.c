@@ -321,6 +321,45 @@ static bool command_store(struct stage *stage, const struct words *words)
     return true;
 }
 
+static bool command_compact(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    struct raft_compacted compacted = {.snapshot_index = number(words, 2, 0)};
+    compacted.compacted_index = number(words, 3, compacted.snapshot_index);
+    report(stage, server, server_compact(server, compacted, true));
+    return true;
+}
+
+static bool command_install(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    uint64_t index = number(words, 2, server->receiving);
+    if (index == 0) {
+        return false;
+    }
+    server_save_received(server, index);
+    if (strcmp(words->at[0], "install") == 0) {
+        report(stage, server, server_installed(server, index));
+    }
+    return true;
+}
+
+static bool command_sent(struct stage *stage, const struct words *words)
+{
+    struct link link = {.from = 0};
+    if (!link_at(words, 1, &link)) {
+        return false;
+    }
+    struct raft_snapshot_ended ended = {
+        .id = link.to,
+        .index = number(words, 2, 0),
+        .ok = strcmp(words->at[0], "sent") == 0,
+    };
+    struct server *server = cluster_server(&stage->cluster, link.from);
+    report(stage, server, server_snapshot_ended(server, ended));
+    return true;
+}
+
 static bool command_stall(struct stage *stage, const struct words *words)
 {
     stage->stalled[server_at(stage, words, 1)->id] = strcmp(words->at[0], "stall") == 0;
@@ -444,20 +483,39 @@ static const struct {
     command_fn run;
     size_t words_min;
 } COMMANDS[] = {
-    {"cluster", command_cluster, 2},     {"log", command_log, 2},
-    {"term", command_term, 3},           {"start", command_start, 1},
-    {"restart", command_start, 2},       {"tick", command_tick, 2},
-    {"wait", command_wait, 2},           {"elect", command_elect, 2},
-    {"propose", command_propose, 3},     {"read", command_read, 2},
-    {"deliver", command_deliver, 2},     {"drop", command_drop, 2},
-    {"duplicate", command_duplicate, 2}, {"hold", command_hold, 2},
-    {"release", command_hold, 2},        {"store", command_store, 2},
-    {"stall", command_stall, 2},         {"unstall", command_stall, 2},
-    {"pause", command_pause, 2},         {"resume", command_pause, 2},
-    {"crash", command_crash, 2},         {"cut", command_cut, 2},
-    {"partition", command_partition, 4}, {"heal", command_heal, 1},
-    {"settle", command_settle, 1},       {"run", command_run, 2},
-    {"state", command_state, 1},         {"logs", command_logs, 1},
+    {"cluster", command_cluster, 2},
+    {"log", command_log, 2},
+    {"term", command_term, 3},
+    {"start", command_start, 1},
+    {"restart", command_start, 2},
+    {"tick", command_tick, 2},
+    {"wait", command_wait, 2},
+    {"elect", command_elect, 2},
+    {"propose", command_propose, 3},
+    {"read", command_read, 2},
+    {"deliver", command_deliver, 2},
+    {"drop", command_drop, 2},
+    {"duplicate", command_duplicate, 2},
+    {"hold", command_hold, 2},
+    {"release", command_hold, 2},
+    {"store", command_store, 2},
+    {"stall", command_stall, 2},
+    {"unstall", command_stall, 2},
+    {"pause", command_pause, 2},
+    {"resume", command_pause, 2},
+    {"crash", command_crash, 2},
+    {"cut", command_cut, 2},
+    {"partition", command_partition, 4},
+    {"heal", command_heal, 1},
+    {"compact", command_compact, 3},
+    {"save", command_install, 2},
+    {"install", command_install, 2},
+    {"sent", command_sent, 3},
+    {"unsent", command_sent, 3},
+    {"settle", command_settle, 1},
+    {"run", command_run, 2},
+    {"state", command_state, 1},
+    {"logs", command_logs, 1},
 };
 
 bool stage_command(struct stage *stage, const char *line)

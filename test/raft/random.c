@@ -1,6 +1,7 @@
 /*
  * Random worlds: a cluster under loss, replay, delay, reordering, cut links, pauses, slow and
- * stalled disks, crashes that lose what was not synced, restarts, proposals and reads. cluster.c
+ * stalled disks, crashes that lose what was not synced, restarts, proposals and reads; snapshots
+ * that are taken, sent, lost, and installed late, twice or just before a crash. cluster.c
  * checks safety after every step. Then the world calms down and must come to life: a leader within
  * ten election timeouts, and everything committed on every server within twenty.
  *
@@ -29,13 +30,16 @@ enum {
     SEEDS_DEFAULT = 600,
 };
 
-enum happening_type { DELIVERY, DISK_DONE, CHAOS };
+enum happening_type { DELIVERY, DISK_DONE, RECEIVED, SENT, CHAOS };
 
 struct happening {
     struct heap_node node;
     enum happening_type type;
     uint64_t server;
     uint64_t generation;   /* DISK_DONE: void when the server's has moved on */
+    uint64_t life;         /* RECEIVED, SENT: void when the server has started again */
+    uint64_t snapshot;     /* RECEIVED, SENT: its last entry */
+    uint64_t follower;     /* SENT */
     struct parcel *parcel; /* DELIVERY */
 };
 
@@ -54,12 +58,16 @@ struct world {
     uint64_t disk_max_ms;
     uint64_t disk_slow; /* percent of writes that take very long */
     uint64_t chaos_max_ms;
-    uint64_t violence; /* percent of chaos that is not a client */
+    uint64_t compaction; /* percent of chaos that is not violence */
+    uint64_t violence;   /* percent of chaos that is not a client */
 
     bool cut[RAFT_MEMBERS_MAX + 1][RAFT_MEMBERS_MAX + 1];
     uint64_t paused_until_ms[RAFT_MEMBERS_MAX + 1];
     uint64_t disk_generation[RAFT_MEMBERS_MAX + 1];
     bool disk_busy[RAFT_MEMBERS_MAX + 1];
+
+    uint64_t compactions;
+    uint64_t installs;
 };
 
 static uint64_t draw(struct world *world, uint64_t low, uint64_t high)
@@ -92,9 +100,49 @@ static void post(struct world *world, struct parcel *parcel)
              (struct happening){.type = DELIVERY, .server = parcel->message.to, .parcel = parcel});
 }
 
+/* How long a snapshot takes, or its failure to be noticed. */
+static uint64_t snapshot_ms(struct world *world)
+{
+    return world->calm ? draw(world, 5, 50) : draw(world, 0, 1000);
+}
+
+/* The sender learns how it ended, rightly or not: the last answer may be lost. */
+static void expect_end(struct world *world, const struct raft_message *message)
+{
+    schedule(world, snapshot_ms(world),
+             (struct happening){
+                 .type = SENT,
+                 .server = message->from,
+                 .life = cluster_server(&world->cluster, message->from)->starts,
+                 .follower = message->to,
+                 .snapshot = message->snapshot_request.index,
+             });
+}
+
+static void on_effects(void *context, struct server *server, const struct raft_effects *effects)
+{
+    struct world *world = context;
+    if (!effects->snapshot_wanted) {
+        return;
+    }
+    /* At times it is handed over twice, the second time when much has happened since. */
+    for (uint64_t i = 0; i <= percent(world, world->replay); i++) {
+        schedule(world, snapshot_ms(world),
+                 (struct happening){
+                     .type = RECEIVED,
+                     .server = server->id,
+                     .life = server->starts,
+                     .snapshot = effects->snapshot_index,
+                 });
+    }
+}
+
 static void on_send(void *context, struct parcel *parcel)
 {
     struct world *world = context;
+    if (parcel->message.type == RAFT_SNAPSHOT_REQUEST) {
+        expect_end(world, &parcel->message);
+    }
     if (!world->calm &&
         (world->cut[parcel->message.from][parcel->message.to] || percent(world, world->loss))) {
         parcel_free(parcel);
@@ -164,6 +212,51 @@ static void cut_links(struct world *world)
     }
 }
 
+/* All that is committed, or less, and of that all or less leaves the log. */
+static void compact(struct world *world)
+{
+    struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
+    if (server->raft == NULL || server_writes(server) > 0 || server->commit_seen == 0) {
+        return;
+    }
+    uint64_t snapshot = draw(world, 1, server->commit_seen);
+    if (percent(world, 50)) {
+        snapshot = server->commit_seen;
+    }
+    struct raft_compacted compacted = {
+        .snapshot_index = snapshot,
+        .compacted_index = percent(world, 50) ? snapshot : draw(world, 0, snapshot),
+    };
+    CHECK(server_compact(server, compacted, percent(world, 70)) == 0);
+    world->compactions++;
+}
+
+static void receive_snapshot(struct world *world, struct server *server, uint64_t snapshot)
+{
+    server_save_received(server, snapshot);
+    if (!world->calm && percent(world, 10)) {
+        crash(world, server);
+        return;
+    }
+    uint64_t commit = server->commit_seen;
+    CHECK(server_installed(server, snapshot) == 0);
+    world->installs += server->commit_seen > commit;
+}
+
+static void end_snapshot(struct world *world, struct server *server,
+                         const struct happening *happening)
+{
+    const struct server *follower = cluster_server(&world->cluster, happening->follower);
+    bool installed =
+        follower->raft != NULL && raft_commit_index(follower->raft) >= happening->snapshot;
+    struct raft_snapshot_ended ended = {
+        .id = happening->follower,
+        .index = happening->snapshot,
+        .ok = installed && (world->calm || percent(world, 80)),
+    };
+    CHECK(server_snapshot_ended(server, ended) == 0);
+}
+
 static void violence(struct world *world)
 {
     struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
@@ -228,12 +321,14 @@ static void make_world(struct world *world, uint64_t seed, size_t count)
     world->disk_slow = draw(world, 0, 1) == 0 ? 0 : draw(world, 1, 20);
     world->chaos_max_ms = draw(world, 5, 80);
     world->violence = draw(world, 0, 25);
+    world->compaction = draw(world, 0, 2) == 0 ? 0 : draw(world, 1, 30);
     world->cluster.config = cluster_default_config(count);
     world->cluster.config.window_appends = draw(world, 1, 6);
     world->cluster.config.append_entries_max = draw(world, 1, 8);
     world->cluster.config.uncommitted_max = draw(world, 4, 64);
     world->cluster.config.fit = percent(world, 50) ? pure_fit : NULL;
     world->cluster.on_send = on_send;
+    world->cluster.on_effects = on_effects;
     world->cluster.on_trace = on_trace;
     world->cluster.trace_level = world->story ? TRACE_DEBUG : TRACE_WARN;
     world->cluster.context = world;
@@ -277,9 +372,23 @@ static void happen(struct world *world, struct happening *happening)
             (void)server_store(server, draw(world, 1, server_writes(server)));
         }
         break;
+    case RECEIVED:
+        server = cluster_server(&world->cluster, happening->server);
+        if (server->raft != NULL && server->starts == happening->life) {
+            receive_snapshot(world, server, happening->snapshot);
+        }
+        break;
+    case SENT:
+        server = cluster_server(&world->cluster, happening->server);
+        if (server->raft != NULL && server->starts == happening->life) {
+            end_snapshot(world, server, happening);
+        }
+        break;
     case CHAOS:
         if (!world->calm && percent(world, world->violence)) {
             violence(world);
+        } else if (!world->calm && percent(world, world->compaction)) {
+            compact(world);
         } else if (!world->calm) {
             client(world);
         }
@@ -384,6 +493,8 @@ static void check_alive(struct world *world)
 
 struct totals {
     uint64_t committed;
+    uint64_t compactions;
+    uint64_t installs;
     uint64_t reads;
     uint64_t terms;
 };
@@ -408,8 +519,11 @@ static void run_seed(uint64_t seed, size_t count, struct totals *totals)
     calm_down(world);
     check_alive(world);
     uint64_t terms = raft_term(cluster_leader(&world->cluster)->raft);
-    printf(": %" PRIu64 " entries, %" PRIu64 " reads, term %" PRIu64 "\n", committed,
-           world->cluster.reads_served, terms);
+    printf(": %" PRIu64 " entries, %" PRIu64 " reads, term %" PRIu64 ", %" PRIu64
+           " snapshots, %" PRIu64 " installed\n",
+           committed, world->cluster.reads_served, terms, world->compactions, world->installs);
+    totals->compactions += world->compactions;
+    totals->installs += world->installs;
     totals->committed += committed;
     totals->reads += world->cluster.reads_served;
     totals->terms += terms;
@@ -442,6 +556,8 @@ static void run_seeds(const struct seeds *seeds, size_t servers)
     assert_true(totals.committed >= seeds->count);
     assert_true(totals.reads >= seeds->count);
     assert_true(totals.terms >= seeds->count);
+    assert_true(totals.compactions >= seeds->count);
+    assert_true(servers == 1 || totals.installs >= seeds->count / 2);
 }
 
 static void random_worlds_of_one_server_are_safe_and_come_to_life(void **state)

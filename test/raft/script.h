@@ -28,6 +28,10 @@
  *   hold A->B             settle and `deliver all` leave the link alone until release A->B
  *   store S [N]           the N oldest writes of S are done, or all
  *   stall S, unstall S    settle leaves the disk of S alone
+ *   compact S N [N]       S has a snapshot up to N; the log up to there, or the second N, leaves
+ *   save S                the snapshot that S is receiving is on its disk
+ *   install S             ... and its core is told; `install S N`: of an older one, once more
+ *   sent A->B N, unsent A->B N    A learns what became of the snapshot up to N for B
  *   crash S, restart S    what was not stored is lost
  *   pause S, resume S     settle and run leave S alone
  *   cut A->B, cut A-B     messages sent there are lost; partition S ... | S ...; heal

@@ -47,6 +47,11 @@ static void show_store(struct stage *stage, uint64_t id, const struct raft_store
         }
         comma = ",";
     }
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        (void)snprintf(text + at, sizeof text - (size_t)at,
+                       "%s the log begins anew after %" PRIu64 ":%" PRIu64, comma,
+                       store->reset_index, store->reset_term);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         at += snprintf(text + at, sizeof text - (size_t)at, "%s truncate from %" PRIu64, comma,
                        store->truncate_from);
@@ -172,7 +177,10 @@ void show_logs(struct stage *stage)
         const struct entry_log *log = up ? &server->log : &server->disk.log;
         char text[512];
         int at = snprintf(text, sizeof text, "%" PRIu64 "%s:", server->id, up ? "" : " (disk)");
-        for (uint64_t j = 0; j < log->last && at < 480; j++) {
+        if (log->base > 0) {
+            at += snprintf(text + at, sizeof text - (size_t)at, " (%" PRIu64 " gone)", log->base);
+        }
+        for (uint64_t j = log->base; j < log->last && at < 480; j++) {
             bool edge = up && j == raft_commit_index(server->raft);
             at += snprintf(text + at, sizeof text - (size_t)at, "%s %" PRIu64, edge ? " |" : "",
                            log->at[j].term);
