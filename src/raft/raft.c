@@ -231,8 +231,10 @@ void effects_reset(struct raft *raft, struct trail_place base)
           ":%" PRIu64 ", term %" PRIu64,
           raft->trail.last, trail_term(&raft->trail, raft->trail.last), base.index, base.term,
           raft->term);
+    /* Of what is on the disk only that stays true which the leader has shown to match. */
+    CHECK(raft->verified < base.index);
+    durable_truncate(&raft->durable, raft->verified + 1);
     trail_reset(&raft->trail, base);
-    durable_truncate(&raft->durable, base.index);
 }
 
 /* ---- what several files ask ---- */

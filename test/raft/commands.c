@@ -291,8 +291,10 @@ static bool command_duplicate(struct stage *stage, const struct words *words)
     if (!link_at(words, 1, &link)) {
         return false;
     }
+    uint64_t before = number(words, 2, 1);
     for (struct flight *flight = stage->flights; flight != NULL; flight = flight->next) {
-        if (flight->parcel->message.from == link.from && flight->parcel->message.to == link.to) {
+        const struct raft_message *message = &flight->parcel->message;
+        if (message->from == link.from && message->to == link.to && --before == 0) {
             hand_over(stage, flight->parcel);
             return true;
         }

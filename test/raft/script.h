@@ -24,7 +24,7 @@
  *   propose S N           read S
  *   deliver A->B [N]      the N oldest messages of the link, or all; deliver all
  *   drop A->B [N]         as deliver, but they are lost
- *   duplicate A->B        the oldest message of the link is delivered and stays
+ *   duplicate A->B [N]    the oldest message of the link, or the N-th, is delivered and stays
  *   hold A->B             settle and `deliver all` leave the link alone until release A->B
  *   store S [N]           the N oldest writes of S are done, or all
  *   stall S, unstall S    settle leaves the disk of S alone
