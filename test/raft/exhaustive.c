@@ -9,6 +9,8 @@
  *   - every moment at which an election timer may expire on any server, and a follower that heard
  *     its leader lets go of it or not, whatever the others' clocks say;
  *   - every moment at which a leader is given an entry, asked for a read, or sends heartbeats;
+ *   - every moment at which any server may take a snapshot of all that is committed and let that
+ *     leave its log, at which a sent one gets on the disk, the core hears of it, and the leader;
  *   - every moment at which any server may crash, with every prefix of its unfinished writes
  *     surviving, down to single entries.
  * All invariants are checked in every state: those of each core (raft_check, in builds with
@@ -27,7 +29,8 @@
  * first is then as it always is.
  *
  *     exhaustive                   the scopes below, in seconds
- *     exhaustive LED ELECTIONS ENTRIES CRASHES HEARTBEATS READS        one scope, however large
+ *     exhaustive LED ELECTIONS ENTRIES CRASHES HEARTBEATS READS [COMPACTIONS]
+ *                                  one scope, however large
  *
  * "exhaustive 1 1 2 1 0 0", the second of two elections, two entries and one crash in any order,
  * has 15132224 states and 87146073 transitions; without sanitizers it took two minutes, and about
@@ -234,9 +237,10 @@ static void tell_path(const struct small_budget *budget, const struct path *path
 static void every_order_is_safe(void **state)
 {
     const struct small_budget *budget = *state;
-    printf("# %s, then %u elections, %u entries, %u crashes, %u heartbeats, %u reads",
+    printf("# %s, then %u elections, %u entries, %u crashes, %u heartbeats, %u reads, "
+           "%u compactions",
            budget->led ? "server 1 leads" : "new servers", budget->elections, budget->entries,
-           budget->crashes, budget->heartbeats, budget->reads);
+           budget->crashes, budget->heartbeats, budget->reads, budget->compactions);
     (void)fflush(stdout);
     struct path *path =
         mmap(NULL, sizeof *path, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -272,7 +276,7 @@ static uint8_t scope_number(const char *text)
 int main(int argc, char **argv)
 {
     struct small_budget chosen = {.elections = 0};
-    if (argc == 7) {
+    if (argc == 7 || argc == 8) {
         chosen = (struct small_budget){
             .led = scope_number(argv[1]) > 0,
             .elections = scope_number(argv[2]),
@@ -280,6 +284,7 @@ int main(int argc, char **argv)
             .crashes = scope_number(argv[4]),
             .heartbeats = scope_number(argv[5]),
             .reads = scope_number(argv[6]),
+            .compactions = argc == 8 ? scope_number(argv[7]) : 0,
         };
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(every_order_is_safe, &chosen),
@@ -293,6 +298,8 @@ int main(int argc, char **argv)
         {.led = true, .entries = 2, .crashes = 1},
         {.led = true, .entries = 1, .crashes = 1, .heartbeats = 1},
         {.led = true, .elections = 1, .reads = 1},
+        {.led = true, .crashes = 1, .heartbeats = 1, .compactions = 1},
+        {.led = true, .elections = 1, .compactions = 1},
     };
     const struct CMUnitTest tests[] = {
         {.name = "one_election_one_entry_and_a_crash_in_every_order_are_safe",
@@ -313,6 +320,12 @@ int main(int argc, char **argv)
         {.name = "a_read_and_a_second_election_in_every_order_are_safe",
          .test_func = every_order_is_safe,
          .initial_state = &scopes[5]},
+        {.name = "a_compaction_a_crash_and_heartbeats_in_every_order_are_safe",
+         .test_func = every_order_is_safe,
+         .initial_state = &scopes[6]},
+        {.name = "a_compaction_and_a_second_election_in_every_order_are_safe",
+         .test_func = every_order_is_safe,
+         .initial_state = &scopes[7]},
     };
     return cmocka_run_group_tests_name("every order of a small raft", tests, NULL, NULL);
 }

@@ -22,9 +22,27 @@ static bool log_has(const struct small_log *log, uint64_t index, struct small_en
 
 static void log_truncate(struct small_log *log, uint64_t from)
 {
+    CHECK(from > log->base);
     while (log->last >= from) {
         log->at[--log->last] = (struct small_entry){.term = 0};
     }
+}
+
+/* Nothing but what a snapshot up to `index` holds. */
+static void log_reset(struct small_log *log, const struct small_log *committed, uint64_t index)
+{
+    CHECK(index <= committed->last);
+    log->base = 0;
+    log_truncate(log, 1);
+    for (uint64_t i = 0; i < index; i++) {
+        log_put(log, committed->at[i]);
+    }
+    log->base = (uint8_t)index;
+}
+
+static uint64_t log_term(const struct small_log *log, uint64_t index)
+{
+    return index == 0 || index > log->last ? 0 : log->at[index - 1].term;
 }
 
 /* ---- what is known of the whole cluster ---- */
@@ -65,12 +83,19 @@ static void check_leader(struct small_world *world, size_t i, uint64_t term)
     check_complete(world, &world->servers[i], term);
 }
 
+static bool disk_has(const struct small_world *world, const struct small_server *server,
+                     uint64_t index, struct small_entry entry)
+{
+    bool in_snapshot = index <= server->disk.snapshot;
+    return log_has(in_snapshot ? &world->committed : &server->disk.log, index, entry);
+}
+
 static void check_on_majority(const struct small_world *world, uint64_t index,
                               struct small_entry entry)
 {
     size_t disks = 0;
     for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        disks += log_has(&world->servers[i].disk.log, index, entry);
+        disks += disk_has(world, &world->servers[i], index, entry);
     }
     CHECK(disks > SMALL_SERVERS / 2);
 }
@@ -100,7 +125,8 @@ static void check_commit(struct small *small, size_t self)
     }
 }
 
-static void check_message(const struct small_server *server, const struct raft_message *message)
+static void check_message(const struct small_world *world, const struct small_server *server,
+                          const struct raft_message *message)
 {
     if (message->type == RAFT_VOTE_REQUEST && !message->vote_request.pre) {
         CHECK(server->disk.term == message->term);
@@ -114,8 +140,8 @@ static void check_message(const struct small_server *server, const struct raft_m
     if (message->type == RAFT_APPEND_RESPONSE && message->append_response.success) {
         CHECK(server->disk.term == message->term);
         uint64_t match = message->append_response.match_index;
-        CHECK(match <= server->disk.log.last);
-        CHECK(match == 0 || log_has(&server->log, match, server->disk.log.at[match - 1]));
+        CHECK(match <= server->log.last);
+        CHECK(match == 0 || disk_has(world, server, match, server->log.at[match - 1]));
     }
 }
 
@@ -129,6 +155,10 @@ static void take_store(struct small *small, size_t self, const struct small_flig
     CHECK(server->write_count < SMALL_WRITES_MAX);
     struct small_write *write = &server->writes[server->write_count++];
     *write = (struct small_write){.store = *store};
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        CHECK(store->reset_index <= server->disk.snapshot);
+        log_reset(&server->log, &world->committed, store->reset_index);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         log_truncate(&server->log, store->truncate_from);
     }
@@ -181,6 +211,7 @@ static void make_flight(const struct small_server *server, const struct raft_mes
         flight->message.append_request.run_count = request->run_count;
         memcpy(flight->message.append_request.runs, request->runs,
                request->run_count * sizeof *request->runs);
+        CHECK(request->entry_count == 0 || request->prev_index >= server->log.base);
         CHECK(request->prev_index + request->entry_count <= server->log.last);
         memcpy(flight->entries, server->log.at + request->prev_index,
                request->entry_count * sizeof *flight->entries);
@@ -194,6 +225,9 @@ static void make_flight(const struct small_server *server, const struct raft_mes
         flight->message.append_response.hint_term = message->append_response.hint_term;
         flight->message.append_response.read_round = message->append_response.read_round;
         break;
+    case RAFT_SNAPSHOT_REQUEST:
+        flight->message.snapshot_request = message->snapshot_request;
+        break;
     }
 }
 
@@ -202,7 +236,7 @@ static void send_message(struct small *small, size_t self, const struct raft_mes
     struct small_world *world = &small->world;
     const struct small_server *server = &world->servers[self];
     CHECK(message->from == self + 1);
-    check_message(server, message);
+    check_message(world, server, message);
     CHECK(world->flight_count < SMALL_FLIGHTS_MAX);
     make_flight(server, message, &world->flights[world->flight_count++]);
 }
@@ -230,6 +264,10 @@ static void step(struct small *small, size_t self, struct raft_event *event,
         take_store(small, self, received);
     }
     CHECK(server->log.last == raft_last_index(small->cores[self]));
+    if (effects->snapshot_wanted) {
+        CHECK(effects->snapshot_term == log_term(&small->world.committed, effects->snapshot_index));
+        server->receiving = (uint8_t)effects->snapshot_index;
+    }
     for (size_t i = 0; i < effects->message_count; i++) {
         send_message(small, self, &effects->messages[i]);
     }
@@ -264,15 +302,19 @@ static struct raft *new_core(const struct small *small, size_t self)
     for (size_t i = 0; i < SMALL_SERVERS; i++) {
         config.voters[i] = i + 1;
     }
-    for (size_t i = 0; i < server->disk.log.last; i++) {
-        runs[i] = (struct raft_run){.term = server->disk.log.at[i].term, .count = 1};
+    size_t base = server->log.base;
+    for (size_t i = base; i < server->log.last; i++) {
+        runs[i - base] = (struct raft_run){.term = server->log.at[i].term, .count = 1};
     }
     struct raft_restored restored = {
         .term = server->disk.term,
         .voted_for = server->disk.voted_for,
         .runs = runs,
-        .run_count = server->disk.log.last,
-        .first_index = 1,
+        .run_count = server->log.last - base,
+        .snapshot_index = server->disk.snapshot,
+        .snapshot_term = log_term(&server->log, server->disk.snapshot),
+        .first_index = base + 1,
+        .previous_term = log_term(&server->log, base),
     };
     struct raft *raft = NULL;
     int err = raft_new(&config, &restored, server->clock_ms, &raft);
@@ -339,10 +381,13 @@ void small_load(struct small *small, const struct small_snapshot *snapshot)
 
 /* ---- disk ---- */
 
-static void apply_write(struct small_server *server, const struct small_write *write,
-                        uint64_t entries)
+static void apply_write(struct small_server *server, const struct small_log *committed,
+                        const struct small_write *write, uint64_t entries)
 {
     const struct raft_store *store = &write->store;
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        log_reset(&server->disk.log, committed, store->reset_index);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         log_truncate(&server->disk.log, store->truncate_from);
     }
@@ -353,13 +398,14 @@ static void apply_write(struct small_server *server, const struct small_write *w
 }
 
 /* Completes the oldest writes and returns the newest of their tickets. */
-static uint64_t complete_writes(struct small_server *server, size_t count)
+static uint64_t complete_writes(struct small_world *world, size_t self, size_t count)
 {
+    struct small_server *server = &world->servers[self];
     CHECK(count <= server->write_count);
     uint64_t ticket = 0;
     for (size_t i = 0; i < count; i++) {
         const struct small_write *write = &server->writes[i];
-        apply_write(server, write, UINT64_MAX);
+        apply_write(server, &world->committed, write, UINT64_MAX);
         CHECK(write->store.term >= server->disk.term);
         if (write->store.term == server->disk.term && server->disk.voted_for != 0) {
             CHECK(write->store.voted_for == server->disk.voted_for);
@@ -376,12 +422,19 @@ static uint64_t complete_writes(struct small_server *server, size_t count)
 static void crash(struct small *small, size_t self, const struct small_event *event)
 {
     struct small_server *server = &small->world.servers[self];
-    (void)complete_writes(server, event->writes);
+    struct small_world *world = &small->world;
+    (void)complete_writes(world, self, event->writes);
     if (event->entries > 0) {
-        apply_write(server, &server->writes[0], event->entries);
+        apply_write(server, &world->committed, &server->writes[0], event->entries);
+    }
+    uint8_t snapshot = server->disk.snapshot;
+    if (log_term(&server->disk.log, snapshot) != log_term(&world->committed, snapshot)) {
+        /* The crash came before the reset. */
+        log_reset(&server->disk.log, &world->committed, snapshot);
     }
     server->write_count = 0;
-    server->commit_seen = 0;
+    server->receiving = 0;
+    server->commit_seen = snapshot;
     server->reads_served = server->tag;
     server->log = server->disk.log;
     server->lives++;
@@ -424,6 +477,44 @@ static void ask_read(struct small *small, size_t self)
     step(small, self, &asked, NULL);
 }
 
+static void compact(struct small *small, size_t self)
+{
+    struct small_server *server = &small->world.servers[self];
+    server->disk.snapshot = server->commit_seen;
+    struct raft_event compacted = {
+        .type = RAFT_COMPACTED,
+        .compacted = {.snapshot_index = server->commit_seen,
+                      .compacted_index = server->commit_seen},
+    };
+    step(small, self, &compacted, NULL);
+    server->log.base = server->commit_seen;
+    server->disk.log.base = server->commit_seen;
+}
+
+static void install(struct small *small, size_t self)
+{
+    struct small_server *server = &small->world.servers[self];
+    uint64_t index = server->receiving;
+    struct raft_event installed = {
+        .type = RAFT_INSTALLED,
+        .installed = {.index = index, .term = log_term(&small->world.committed, index)},
+    };
+    server->receiving = 0;
+    step(small, self, &installed, NULL);
+}
+
+static void end_sending(struct small *small, size_t self, size_t other)
+{
+    uint64_t index = small->cores[self]->peers[other].progress.sending;
+    struct raft_event ended = {
+        .type = RAFT_SNAPSHOT_ENDED,
+        .snapshot_ended = {.id = other + 1,
+                           .index = index,
+                           .ok = raft_commit_index(small->cores[other]) >= index},
+    };
+    step(small, self, &ended, NULL);
+}
+
 void small_step(struct small *small, const struct small_event *event)
 {
     size_t self = event->server;
@@ -438,7 +529,7 @@ void small_step(struct small *small, const struct small_event *event)
         deliver(small, self, event);
         break;
     case SMALL_STORE:
-        stored.ticket = complete_writes(server, event->writes);
+        stored.ticket = complete_writes(world, self, event->writes);
         step(small, self, &stored, NULL);
         break;
     case SMALL_EXPIRE:
@@ -458,6 +549,19 @@ void small_step(struct small *small, const struct small_event *event)
     case SMALL_READ:
         world->left.reads--;
         ask_read(small, self);
+        break;
+    case SMALL_COMPACT:
+        world->left.compactions--;
+        compact(small, self);
+        break;
+    case SMALL_SAVE:
+        server->disk.snapshot = server->receiving;
+        break;
+    case SMALL_INSTALL:
+        install(small, self);
+        break;
+    case SMALL_SENT:
+        end_sending(small, self, event->flight);
         break;
     case SMALL_CRASH:
         world->left.crashes--;

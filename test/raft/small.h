@@ -38,6 +38,7 @@ struct small_budget {
     uint8_t crashes;
     uint8_t heartbeats;
     uint8_t reads;
+    uint8_t compactions; /* snapshots of all that is committed, by anybody */
 };
 
 struct small_entry {
@@ -48,6 +49,7 @@ struct small_entry {
 struct small_log {
     struct small_entry at[SMALL_LOG_MAX]; /* index i stands at i - 1 */
     uint8_t last;
+    uint8_t base; /* entries up to here left the log; a snapshot holds them, as they are here */
 };
 
 struct small_write {
@@ -63,7 +65,9 @@ struct small_server {
         uint64_t term;
         uint64_t voted_for;
         struct small_log log;
+        uint8_t snapshot; /* what was committed up to here */
     } disk;
+    uint8_t receiving;                           /* the snapshot that the core wants; 0: none */
     struct small_write writes[SMALL_WRITES_MAX]; /* oldest first */
     size_t write_count;
     uint8_t commit_seen;
@@ -128,7 +132,11 @@ enum small_event_type {
     SMALL_HEARTBEAT,
     SMALL_PROPOSE,
     SMALL_READ,
-    SMALL_CRASH, /* ... and restart; `writes` whole writes and `entries` of the next survive */
+    SMALL_COMPACT,
+    SMALL_SAVE,    /* the snapshot being received gets its final name */
+    SMALL_INSTALL, /* ... and the core hears of it */
+    SMALL_SENT,    /* a leader learns how the sending to the server `flight` ended */
+    SMALL_CRASH,   /* ... and restart; `writes` whole writes and `entries` of the next survive */
 };
 
 struct small_event {

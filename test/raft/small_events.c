@@ -67,6 +67,30 @@ static void add_disk(const struct small *small, size_t self, struct small_event 
     }
 }
 
+/* A snapshot is taken while no write waits, as raft.h demands, and received in two steps. */
+static void add_snapshots(const struct small *small, size_t self, struct small_event *events,
+                          size_t *count)
+{
+    const struct small_server *server = &small->world.servers[self];
+    const struct raft *raft = small->cores[self];
+    struct small_event event = {.type = SMALL_COMPACT, .server = (uint8_t)self};
+    if (small->world.left.compactions > 0 && server->write_count == 0 &&
+        server->commit_seen > server->disk.snapshot) {
+        add(events, count, event);
+    }
+    if (server->receiving > 0) {
+        event.type = server->disk.snapshot < server->receiving ? SMALL_SAVE : SMALL_INSTALL;
+        add(events, count, event);
+    }
+    event.type = SMALL_SENT;
+    for (size_t i = 0; raft->role == RAFT_LEADER && i < SMALL_SERVERS; i++) {
+        if (raft->peers[i].progress.sending > 0) {
+            event.flight = (uint8_t)i;
+            add(events, count, event);
+        }
+    }
+}
+
 size_t small_events(const struct small *small, struct small_event events[SMALL_EVENTS_MAX])
 {
     const struct small_budget *left = &small->world.left;
@@ -75,6 +99,7 @@ size_t small_events(const struct small *small, struct small_event events[SMALL_E
         const struct raft *raft = small->cores[i];
         struct small_event event = {.server = (uint8_t)i};
         add_disk(small, i, events, &count);
+        add_snapshots(small, i, events, &count);
         if (raft->role != RAFT_LEADER && left->elections > 0) {
             event.type = SMALL_EXPIRE;
             add(events, &count, event);
@@ -99,16 +124,26 @@ size_t small_events(const struct small *small, struct small_event events[SMALL_E
 void small_describe(const struct small *small, const struct small_event *event, char *line,
                     size_t size)
 {
-    const char *names[] = {"receives",         "lets go of its leader and receives",
-                           "stored",           "election timer",
-                           "heartbeat timer",  "proposed to",
-                           "asked for a read", "crashes and restarts"};
+    const char *names[] = {"receives",
+                           "lets go of its leader and receives",
+                           "stored",
+                           "election timer",
+                           "heartbeat timer",
+                           "proposed to",
+                           "asked for a read",
+                           "takes a snapshot",
+                           "has received a snapshot",
+                           "installs it",
+                           "hears of a snapshot's end",
+                           "crashes and restarts"};
     char more[64] = "";
     if (event->type <= SMALL_DELIVER_OFF) {
         const struct raft_message *message = &small->world.flights[event->flight].message;
         const char *types[] = {"vote request", "vote response", "append", "append response"};
-        (void)snprintf(more, sizeof more, " %s of %" PRIu64 " in term %" PRIu64,
-                       types[message->type], message->from, message->term);
+        const char *type =
+            message->type == RAFT_SNAPSHOT_REQUEST ? "snapshot request" : types[message->type];
+        (void)snprintf(more, sizeof more, " %s of %" PRIu64 " in term %" PRIu64, type,
+                       message->from, message->term);
     } else if (event->type == SMALL_STORE || event->type == SMALL_CRASH) {
         (void)snprintf(more, sizeof more, ", %u of %zu writes", event->writes,
                        small->world.servers[event->server].write_count);

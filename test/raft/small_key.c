@@ -41,6 +41,7 @@ static void put_name(struct key *key, uint64_t id)
 static void put_log(struct key *key, const struct small_log *log)
 {
     put(key, log->last);
+    put(key, log->base);
     for (size_t i = 0; i < log->last; i++) {
         put(key, log->at[i].term);
         put(key, log->at[i].value);
@@ -69,6 +70,8 @@ static void put_progress(struct key *key, const struct progress *progress)
     put(key, progress->match);
     put(key, progress->next);
     put(key, progress->round);
+    put(key, progress->sending);
+    put(key, progress->lost);
     put(key, progress->window_count);
     for (size_t i = 0; i < progress->window_count; i++) {
         put(key, progress_in_flight(progress, i));
@@ -84,6 +87,8 @@ static void put_core(struct key *key, const struct raft *raft)
     put_name(key, raft->term_leader);
     put(key, raft->term_unstored);
     put(key, raft->commit_index);
+    put(key, raft->trail.base.index);
+    put(key, raft->snapshot.index);
     put_durable(key, &raft->durable);
     bool holds_on = raft->role != RAFT_LEADER && raft->leader != 0 &&
                     raft->now_ms - raft->heard_ms < raft->config.election_min_ms;
@@ -120,6 +125,8 @@ static void put_server(struct key *key, const struct small_server *server)
     put(key, server->disk.term);
     put_name(key, server->disk.voted_for);
     put_log(key, &server->disk.log);
+    put(key, server->disk.snapshot);
+    put(key, server->receiving);
     put_log(key, &server->log);
     put(key, server->write_count);
     for (size_t i = 0; i < server->write_count; i++) {
@@ -128,6 +135,7 @@ static void put_server(struct key *key, const struct small_server *server)
         put(key, store->term);
         put_name(key, store->voted_for);
         put(key, store->truncate_from);
+        put(key, store->reset_index);
         put(key, store->append_first);
         put(key, store->append_count);
         for (size_t j = 0; j < store->append_count; j++) {
@@ -179,6 +187,10 @@ static void put_message(struct key *key, const struct small_flight *flight)
         put(key, message->append_response.hint_term);
         put(key, message->append_response.read_round);
         break;
+    case RAFT_SNAPSHOT_REQUEST:
+        put(key, message->snapshot_request.index);
+        put(key, message->snapshot_request.term);
+        break;
     }
 }
 
@@ -207,6 +219,7 @@ static void put_history(struct key *key, const struct small_world *world)
     put(key, world->left.crashes);
     put(key, world->left.heartbeats);
     put(key, world->left.reads);
+    put(key, world->left.compactions);
     put_log(key, &world->committed);
     for (size_t i = 0; i < world->committed.last; i++) {
         put(key, world->commit_terms[i]);
