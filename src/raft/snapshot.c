@@ -143,7 +143,15 @@ void snapshot_request(struct raft *raft, const struct raft_message *message)
 int snapshot_check_installed(const struct raft *raft, const struct raft_installed *installed)
 {
     const struct trail_place place = {.index = installed->index, .term = installed->term};
-    return snapshot_is_possible(raft, raft->term, place) ? 0 : KV_ERR_INVALID;
+    if (!snapshot_is_possible(raft, raft->term, place)) {
+        return KV_ERR_INVALID;
+    }
+    /* Whoever led this term has all that was committed before it, and nobody else adds to that. */
+    bool led = raft->term_leader == raft->config.id;
+    return led && place.index > raft->commit_index &&
+                   trail_term(&raft->trail, place.index) != place.term
+               ? KV_ERR_INVALID
+               : 0;
 }
 
 static void take_over(struct raft *raft, struct trail_place place)

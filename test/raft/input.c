@@ -158,7 +158,33 @@ static struct summary summary_of(const struct raft *raft)
     };
 }
 
+static struct raft_event any_snapshot_event(struct prng *prng, const struct raft *raft)
+{
+    struct raft_event event = {.type = RAFT_COMPACTED};
+    uint64_t commit = raft_commit_index(raft);
+    switch (prng_between(prng, 0, 2)) {
+    case 0:
+        event.compacted.snapshot_index = near(prng, commit);
+        event.compacted.compacted_index = near(prng, event.compacted.snapshot_index);
+        break;
+    case 1:
+        event.type = RAFT_INSTALLED;
+        event.installed.index = near(prng, commit + prng_between(prng, 0, 3));
+        event.installed.term = near(prng, raft_term(raft));
+        break;
+    default:
+        event.type = RAFT_SNAPSHOT_ENDED;
+        event.snapshot_ended.id = prng_between(prng, 0, 4);
+        event.snapshot_ended.index = near(prng, raft_base_index(raft));
+        event.snapshot_ended.ok = prng_chance(prng, 1, 2);
+        break;
+    }
+    return event;
+}
+
 struct counts {
+    uint64_t compacted;
+    uint64_t installed;
     uint64_t accepted;
     uint64_t refused;
     uint64_t led;
@@ -179,16 +205,19 @@ static void any_history(uint64_t seed, struct counts *counts)
         now_ms += prng_chance(&prng, 1, 4) ? prng_between(&prng, 0, 120) : 0;
         struct raft_message message;
         struct raft_event event = {.type = RAFT_RECEIVED, .now_ms = now_ms};
-        uint64_t kind = prng_between(&prng, 0, 9);
-        if (kind == 0) {
+        uint64_t kind = prng_between(&prng, 0, 19);
+        if (kind <= 1) {
             event.type = RAFT_TICKED;
-        } else if (kind == 1) {
+        } else if (kind <= 3) {
             event.type = RAFT_PROPOSED;
             event.propose_count = number(&prng);
-        } else if (kind == 2) {
+        } else if (kind <= 5) {
             event.type = RAFT_READ_ASKED;
             event.read_tag = ++tag;
-        } else if (kind == 3) {
+        } else if (kind == 6) {
+            event = any_snapshot_event(&prng, raft);
+            event.now_ms = now_ms;
+        } else if (kind <= 8) {
             event.type = RAFT_STORED;
             event.ticket = ticket;
         } else {
@@ -203,6 +232,8 @@ static void any_history(uint64_t seed, struct counts *counts)
             continue;
         }
         counts->accepted++;
+        counts->compacted += event.type == RAFT_COMPACTED;
+        counts->installed += event.type == RAFT_INSTALLED;
         if (effects->store.flags != 0) {
             ticket = effects->store.ticket;
         }
@@ -224,6 +255,8 @@ static void any_message_keeps_the_invariants_or_is_refused_without_a_trace(void 
     }
     assert_true(counts.accepted > 100 * seeds);
     assert_true(counts.refused > 20 * seeds);
+    assert_true(counts.compacted > seeds);
+    assert_true(counts.installed > seeds);
     assert_true(counts.led > seeds / 4);
     assert_true(counts.committed > seeds);
 }
@@ -363,6 +396,7 @@ static void a_trail_answers_like_an_array_of_terms(void **state)
     enum { LONGEST = 300 };
     uint64_t terms[LONGEST + 1] = {0};
     uint64_t last = 0;
+    uint64_t base = 0;
     struct prng prng;
     prng_init(&prng, 11);
     struct trail trail;
@@ -376,22 +410,31 @@ static void a_trail_answers_like_an_array_of_terms(void **state)
             for (uint64_t j = 0; j < count; j++) {
                 terms[++last] = term;
             }
-        } else if (last > 0) {
-            uint64_t from = prng_between(&prng, 1, last + 1);
+        } else if (prng_chance(&prng, 3, 4)) {
+            uint64_t from = prng_between(&prng, base + 1, last + 1);
             trail_truncate(&trail, from);
             last = from - 1;
+        } else if (last < LONGEST - 4) {
+            base = prng_between(&prng, base, prng_between(&prng, base, last));
+            trail_compact(&trail, base);
+        } else {
+            base = 0;
+            last = 0;
+            trail_reset(&trail, (struct trail_place){0, 0});
         }
         assert_int_equal(trail.last, last);
+        assert_int_equal(trail.base.index, base);
         uint64_t index = prng_between(&prng, 0, last + 2);
-        assert_int_equal(trail_term(&trail, index), index > last ? 0 : terms[index]);
+        bool known = index >= base && index <= last;
+        assert_int_equal(trail_term(&trail, index), known ? terms[index] : 0);
         uint64_t term = prng_between(&prng, 0, terms[last] + 1);
         uint64_t expected = index > last ? last : index;
-        while (expected > 0 && terms[expected] > term) {
+        while (expected > 0 && expected >= base && terms[expected] > term) {
             expected--;
         }
         assert_int_equal(trail_at_most(&trail, index, term), expected);
-        if (last > 0) {
-            uint64_t first = prng_between(&prng, 1, last);
+        if (last > base) {
+            uint64_t first = prng_between(&prng, base + 1, last);
             struct raft_run runs[RAFT_RUNS_MAX];
             size_t count = 0;
             uint64_t end = trail_runs(&trail, first, last, runs, &count);

@@ -270,6 +270,24 @@ static void a_leader_refuses_the_appends_of_another_in_its_term(void **state)
 
 /* ---- events ---- */
 
+static void a_leader_has_no_use_for_a_snapshot(void **state)
+{
+    (void)state;
+    struct raft *raft = good_leader();
+    struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 430, .installed = {3, 2}};
+    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(raft_commit_index(raft), 0);
+    event.installed.index = 9; /* it would have to have that */
+    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    /* The end of a sending that nobody asked for changes nothing, either. */
+    event = (struct raft_event){
+        .type = RAFT_SNAPSHOT_ENDED, .now_ms = 430, .snapshot_ended = {.id = 2, .index = 3}};
+    assert_int_equal(step(raft, &event, NULL), 0);
+    event.snapshot_ended.id = 9;
+    assert_int_equal(step(raft, &event, NULL), 0);
+    raft_free(raft);
+}
+
 static void proposals_are_counted_against_what_is_not_committed(void **state)
 {
     (void)state;
@@ -340,6 +358,8 @@ static void roles_and_states_have_names(void **state)
     assert_string_equal(raft_role_name((enum raft_role)9), "unknown");
     assert_string_equal(progress_state_name(PROGRESS_PROBE), "probe");
     assert_string_equal(progress_state_name(PROGRESS_STREAM), "stream");
+    assert_string_equal(progress_state_name(PROGRESS_SNAPSHOT), "snapshot");
+    assert_string_equal(progress_state_name((enum progress_state)9), "unknown");
 }
 
 int main(void)
@@ -351,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_candidate_whose_log_is_of_its_own_term_is_refused),
         cmocka_unit_test(each_contradiction_of_an_answer_is_refused),
         cmocka_unit_test(a_leader_refuses_the_appends_of_another_in_its_term),
+        cmocka_unit_test(a_leader_has_no_use_for_a_snapshot),
         cmocka_unit_test(proposals_are_counted_against_what_is_not_committed),
         cmocka_unit_test(an_unknown_event_is_refused),
         cmocka_unit_test(only_a_leader_knows_what_others_have_stored),

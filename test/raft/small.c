@@ -6,45 +6,6 @@
 
 enum { HEARTBEAT_MS = 50, ELECTION_MIN_MS = 1000, ELECTION_MAX_MS = 2000 };
 
-/* ---- logs ---- */
-
-static void log_put(struct small_log *log, struct small_entry entry)
-{
-    CHECK(log->last < SMALL_LOG_MAX);
-    log->at[log->last++] = entry;
-}
-
-static bool log_has(const struct small_log *log, uint64_t index, struct small_entry entry)
-{
-    return index <= log->last && log->at[index - 1].term == entry.term &&
-           log->at[index - 1].value == entry.value;
-}
-
-static void log_truncate(struct small_log *log, uint64_t from)
-{
-    CHECK(from > log->base);
-    while (log->last >= from) {
-        log->at[--log->last] = (struct small_entry){.term = 0};
-    }
-}
-
-/* Nothing but what a snapshot up to `index` holds. */
-static void log_reset(struct small_log *log, const struct small_log *committed, uint64_t index)
-{
-    CHECK(index <= committed->last);
-    log->base = 0;
-    log_truncate(log, 1);
-    for (uint64_t i = 0; i < index; i++) {
-        log_put(log, committed->at[i]);
-    }
-    log->base = (uint8_t)index;
-}
-
-static uint64_t log_term(const struct small_log *log, uint64_t index)
-{
-    return index == 0 || index > log->last ? 0 : log->at[index - 1].term;
-}
-
 /* ---- what is known of the whole cluster ---- */
 
 /* Log matching (§5.3), by induction: equal index and term mean an equal entry after an equal one.
@@ -67,7 +28,7 @@ static void check_complete(const struct small_world *world, const struct small_s
 {
     for (uint8_t i = 0; i < world->committed.last; i++) {
         if (world->commit_terms[i] < term) {
-            CHECK(log_has(&server->log, i + 1U, world->committed.at[i]));
+            CHECK(small_log_has(&server->log, i + 1U, world->committed.at[i]));
         }
     }
 }
@@ -87,7 +48,7 @@ static bool disk_has(const struct small_world *world, const struct small_server 
                      uint64_t index, struct small_entry entry)
 {
     bool in_snapshot = index <= server->disk.snapshot;
-    return log_has(in_snapshot ? &world->committed : &server->disk.log, index, entry);
+    return small_log_has(in_snapshot ? &world->committed : &server->disk.log, index, entry);
 }
 
 static void check_on_majority(const struct small_world *world, uint64_t index,
@@ -110,11 +71,11 @@ static void check_commit(struct small *small, size_t self)
     for (uint64_t i = server->commit_seen + 1U; i <= commit_index; i++) {
         struct small_entry entry = server->log.at[i - 1];
         if (i <= world->committed.last) {
-            CHECK(log_has(&world->committed, i, entry));
+            CHECK(small_log_has(&world->committed, i, entry));
         } else {
             check_on_majority(world, i, entry);
             world->commit_terms[i - 1] = (uint8_t)small->effects.term;
-            log_put(&world->committed, entry);
+            small_log_put(&world->committed, entry);
         }
     }
     server->commit_seen = (uint8_t)commit_index;
@@ -157,10 +118,10 @@ static void take_store(struct small *small, size_t self, const struct small_flig
     *write = (struct small_write){.store = *store};
     if ((store->flags & RAFT_STORE_RESET) != 0) {
         CHECK(store->reset_index <= server->disk.snapshot);
-        log_reset(&server->log, &world->committed, store->reset_index);
+        small_log_reset(&server->log, &world->committed, store->reset_index);
     }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
-        log_truncate(&server->log, store->truncate_from);
+        small_log_truncate(&server->log, store->truncate_from);
     }
     if ((store->flags & RAFT_STORE_ENTRIES) == 0) {
         return;
@@ -178,7 +139,7 @@ static void take_store(struct small *small, size_t self, const struct small_flig
         }
         write->entries[i] = entry;
         know_entry(world, index, entry, index == 1 ? 0 : server->log.at[index - 2].term);
-        log_put(&server->log, entry);
+        small_log_put(&server->log, entry);
         CHECK(raft_term_at(small->cores[self], index) == entry.term);
     }
 }
@@ -265,7 +226,8 @@ static void step(struct small *small, size_t self, struct raft_event *event,
     }
     CHECK(server->log.last == raft_last_index(small->cores[self]));
     if (effects->snapshot_wanted) {
-        CHECK(effects->snapshot_term == log_term(&small->world.committed, effects->snapshot_index));
+        CHECK(effects->snapshot_term ==
+              small_log_term(&small->world.committed, effects->snapshot_index));
         server->receiving = (uint8_t)effects->snapshot_index;
     }
     for (size_t i = 0; i < effects->message_count; i++) {
@@ -312,9 +274,9 @@ static struct raft *new_core(const struct small *small, size_t self)
         .runs = runs,
         .run_count = server->log.last - base,
         .snapshot_index = server->disk.snapshot,
-        .snapshot_term = log_term(&server->log, server->disk.snapshot),
+        .snapshot_term = small_log_term(&server->log, server->disk.snapshot),
         .first_index = base + 1,
-        .previous_term = log_term(&server->log, base),
+        .previous_term = small_log_term(&server->log, base),
     };
     struct raft *raft = NULL;
     int err = raft_new(&config, &restored, server->clock_ms, &raft);
@@ -386,14 +348,14 @@ static void apply_write(struct small_server *server, const struct small_log *com
 {
     const struct raft_store *store = &write->store;
     if ((store->flags & RAFT_STORE_RESET) != 0) {
-        log_reset(&server->disk.log, committed, store->reset_index);
+        small_log_reset(&server->disk.log, committed, store->reset_index);
     }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
-        log_truncate(&server->disk.log, store->truncate_from);
+        small_log_truncate(&server->disk.log, store->truncate_from);
     }
     for (uint64_t i = 0; i < store->append_count && i < entries; i++) {
         CHECK(store->append_first + i == server->disk.log.last + 1U);
-        log_put(&server->disk.log, write->entries[i]);
+        small_log_put(&server->disk.log, write->entries[i]);
     }
 }
 
@@ -428,9 +390,10 @@ static void crash(struct small *small, size_t self, const struct small_event *ev
         apply_write(server, &world->committed, &server->writes[0], event->entries);
     }
     uint8_t snapshot = server->disk.snapshot;
-    if (log_term(&server->disk.log, snapshot) != log_term(&world->committed, snapshot)) {
+    if (small_log_term(&server->disk.log, snapshot) !=
+        small_log_term(&world->committed, snapshot)) {
         /* The crash came before the reset. */
-        log_reset(&server->disk.log, &world->committed, snapshot);
+        small_log_reset(&server->disk.log, &world->committed, snapshot);
     }
     server->write_count = 0;
     server->receiving = 0;
@@ -497,7 +460,7 @@ static void install(struct small *small, size_t self)
     uint64_t index = server->receiving;
     struct raft_event installed = {
         .type = RAFT_INSTALLED,
-        .installed = {.index = index, .term = log_term(&small->world.committed, index)},
+        .installed = {.index = index, .term = small_log_term(&small->world.committed, index)},
     };
     server->receiving = 0;
     step(small, self, &installed, NULL);

@@ -158,6 +158,14 @@ void small_load(struct small *small, const struct small_snapshot *snapshot);
 /* Makes it happen; what must never be ends the process with CHECK. */
 void small_step(struct small *small, const struct small_event *event);
 
+/* ---- small_log.c: as entry_log.h, in place ---- */
+
+void small_log_put(struct small_log *log, struct small_entry entry);
+bool small_log_has(const struct small_log *log, uint64_t index, struct small_entry entry);
+void small_log_truncate(struct small_log *log, uint64_t from);
+void small_log_reset(struct small_log *log, const struct small_log *committed, uint64_t index);
+uint64_t small_log_term(const struct small_log *log, uint64_t index);
+
 /* ---- small_events.c ---- */
 
 /* Everything that may happen next; returns how many. */
