@@ -148,8 +148,12 @@ struct raft_snapshot_ended {
     bool ok;        /* the follower said that it is installed */
 };
 
-/* A snapshot holds committed entries only, so it is right for a server in any role and term; one
- * that holds nothing new is ignored. */
+/*
+ * A snapshot holds committed entries only, so it is right for a server in any role and term; one
+ * that holds nothing new is ignored, and so is any by a leader. It was taken over when the step's
+ * commit_index has reached it: the state machine is then restored from it before further entries
+ * are applied. The log holds those up to it only if the step does not say RAFT_STORE_RESET.
+ */
 struct raft_installed {
     uint64_t index; /* of the last entry that the snapshot holds */
     uint64_t term;  /* of that entry */
