@@ -39,6 +39,13 @@ struct kv {
     struct buf page;       /* data of the last LIST or SCAN */
 };
 
+const struct kv_options kv_options_default = {
+    .sessions_max = 10000,
+    .replies_max = SESSION_WINDOW_MAX,
+    .replies_size_max = 64 * 1024 * 1024,
+    .session_ttl_ms = 60 * 60 * 1000,
+};
+
 struct kv *kv_new(const struct kv_options *options)
 {
     struct kv *kv = memory_new(1, sizeof *kv);

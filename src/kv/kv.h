@@ -5,18 +5,30 @@
 #ifndef KV_KV_H
 #define KV_KV_H
 
+#include "base/limits.h"
 #include "kv/command.h"
 
 struct kv;
 
+/* Each at least 1, and the same on all replicas: what is forgotten is part of the state. */
 struct kv_options {
     size_t sessions_max; /* beyond it the least recently used session is evicted */
-    size_t replies_max;  /* per session, not yet acknowledged; beyond it the oldest is dropped, and
-                            it and everything before it is stale: see kv/session.h */
+    size_t replies_max;  /* per session, not yet acknowledged, at most SESSION_WINDOW_MAX; beyond
+                            it the oldest is dropped, and it and everything before it is stale */
+    size_t replies_size_max; /* bytes of the replies of all sessions, KV_REPLY_SIZE each; beyond it
+                                the least recently used sessions lose theirs, the oldest first */
+    uint64_t session_ttl_ms; /* a session that was not used for so long has expired; by the log's
+                                time, no step of which counts for more than a minute */
 };
 
-/* Both options are at least 1 and the same on all replicas. */
+enum { KV_REPLY_SIZE = 32 };
+
+/* 10,000 sessions, SESSION_WINDOW_MAX replies each, 64 MiB of them, one hour. */
+extern const struct kv_options kv_options_default;
+
 struct kv *kv_new(const struct kv_options *options);
+
+/* No snapshot of it is left that is not being released. */
 void kv_free(struct kv *kv);
 
 /*
@@ -51,5 +63,55 @@ void kv_check(const struct kv *kv);
 
 /* Bytes of memory held by keys and values, an estimate of the allocator's overhead included. */
 uint64_t kv_memory(const struct kv *kv);
+
+/*
+ * Snapshots: the state at one index, as a sequence of chunks of bytes (their format is in
+ * kv/snapshot.c), while the state machine goes on. A chunk has no checksum of its own; whoever
+ * stores and sends it adds one.
+ */
+struct kv_snapshot;
+
+enum {
+    KV_CHUNK_SIZE = 64 * 1024,                              /* a chunk has at most so many bytes, */
+    KV_CHUNK_SIZE_MAX = KEY_SIZE_MAX + VALUE_SIZE_MAX + 64, /* or else one large item alone */
+};
+
+/* Freezes the present state, in constant time. One at a time: the one before is being released. */
+struct kv_snapshot *kv_freeze(struct kv *kv);
+
+/* The applied index and the digest at the time of freezing. */
+uint64_t kv_snapshot_index(const struct kv_snapshot *snapshot);
+uint64_t kv_snapshot_digest(const struct kv_snapshot *snapshot);
+
+/* Appends the next chunk; false: there was none left. Never false at the first call. */
+bool kv_snapshot_next(struct kv_snapshot *snapshot, struct buf *chunk);
+
+/*
+ * Gives back memory, about `nodes` nodes of the tree with their items, SIZE_MAX: all of it. True:
+ * everything is gone, the snapshot itself too. The first call ends the snapshot, whether it was
+ * read to its end or not: from then on nothing but another release may be asked of it, another one
+ * may be taken, and the state machine may be freed.
+ */
+bool kv_snapshot_release(struct kv_snapshot *snapshot, size_t nodes);
+
+/*
+ * The way back: a new state machine from the chunks, in their order; what is given at once may be
+ * several of them one after the other. After an error only kv_restore_free is allowed.
+ */
+struct kv_restore;
+
+struct kv_restore *kv_restore_begin(const struct kv_options *options);
+
+/* 0, KV_ERR_DAMAGED, or KV_ERR_VERSION: made by a later version. Borrows `chunk` for the call. */
+int kv_restore_chunk(struct kv_restore *restore, struct slice chunk);
+
+/*
+ * 0 when nothing is missing and what was restored has this index and digest, computed anew; else
+ * KV_ERR_DAMAGED. With 0 `restore` is gone, and the next entry to apply is index + 1.
+ */
+int kv_restore_end(struct kv_restore *restore, uint64_t index, uint64_t digest, struct kv **ret_kv);
+
+/* Gives up. Takes NULL. */
+void kv_restore_free(struct kv_restore *restore);
 
 #endif

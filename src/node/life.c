@@ -13,7 +13,6 @@
 STATIC_CHECK((int)RAFT_MEMBERS_MAX == (int)MEMBERS_MAX, "the core takes every cluster");
 
 enum {
-    SESSIONS_MAX = 10000,
     STALL_MS_MIN = 2000,
     SEGMENT_SIZE_MIN = 4 * 1024 * 1024, /* storage.h: every entry fits one */
     PORT_TRIES = 50,                    /* a second in all */
@@ -109,9 +108,7 @@ static void opened(void *context, int err, const char *sentence)
         node_fail(node, err, kvapp_err_sentence(err));
         return;
     }
-    const struct kv_options options = {.sessions_max = SESSIONS_MAX,
-                                       .replies_max = SESSION_WINDOW_MAX};
-    node->kv = kv_new(&options);
+    node->kv = kv_new(&kv_options_default);
     node->state = NODE_SERVING;
     TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
           node->config.client_address, node->config.address);

@@ -10,8 +10,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { SESSIONS_MAX = 10000 };
-
 struct ledger *ledger_new(struct simulation *simulation)
 {
     struct ledger *ledger = memory_new(1, sizeof *ledger);
@@ -21,9 +19,7 @@ struct ledger *ledger_new(struct simulation *simulation)
     ledger->seen = memory_new(ledger->seen_capacity, sizeof *ledger->seen);
     ledger->committed_capacity = 1024;
     ledger->committed = memory_new(ledger->committed_capacity, sizeof *ledger->committed);
-    const struct kv_options options = {.sessions_max = SESSIONS_MAX,
-                                       .replies_max = SESSION_WINDOW_MAX};
-    ledger->reference = kv_new(&options);
+    ledger->reference = kv_new(&kv_options_default);
     ledger->committed[0].digest = kv_digest(ledger->reference);
     ledger->model = model_new();
     return ledger;

@@ -119,8 +119,7 @@ static void bench_tree(const char *name, key_fn key_of)
 static void bench_kv(void)
 {
     printf("state machine, named keys\n");
-    struct kv_options options = {.sessions_max = 1000, .replies_max = 1000};
-    struct kv *kv = kv_new(&options);
+    struct kv *kv = kv_new(&kv_options_default);
     uint8_t room[KEY_SIZE];
     uint8_t value[VALUE_SIZE] = {0};
     struct buf bytes = {0};

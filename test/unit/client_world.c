@@ -477,8 +477,9 @@ static int setup(void **state)
                                            .portable_io = world->portable_io};
     assert_int_equal(kvapp_client_new(&options, &world->host), 0);
     world->io = world->host->loop->io;
-    world->kv =
-        kv_new(&(struct kv_options){.sessions_max = 100, .replies_max = SESSION_WINDOW_MAX});
+    struct kv_options kv_options = kv_options_default;
+    kv_options.sessions_max = 100;
+    world->kv = kv_new(&kv_options);
     list_init(&world->late);
     *state = world;
     return 0;

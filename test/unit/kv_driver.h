@@ -14,7 +14,9 @@ struct driver {
 
 static inline struct driver driver_new(size_t sessions_max, size_t replies_max)
 {
-    struct kv_options options = {.sessions_max = sessions_max, .replies_max = replies_max};
+    struct kv_options options = kv_options_default;
+    options.sessions_max = sessions_max;
+    options.replies_max = replies_max;
     return (struct driver){.kv = kv_new(&options), .time_ms = 1000};
 }
 
