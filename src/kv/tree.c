@@ -43,12 +43,24 @@ struct tree *tree_new(void)
 
 void tree_free(struct tree *tree)
 {
-    if (tree == NULL) {
-        return;
+    if (tree != NULL) {
+        bool gone = tree_release(tree, SIZE_MAX);
+        CHECK(gone);
     }
-    node_unref(tree->root);
+}
+
+bool tree_release(struct tree *tree, size_t nodes)
+{
+    if (tree->root != NULL) {
+        node_release_begin(&tree->release, tree->root);
+        tree->root = NULL;
+    }
+    if (!node_release_step(&tree->release, nodes)) {
+        return false;
+    }
     item_unref(tree->bottom);
     free(tree);
+    return true;
 }
 
 struct tree *tree_freeze(struct tree *tree)

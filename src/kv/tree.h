@@ -15,6 +15,12 @@ struct tree *tree_new(void);
 /* Also of a frozen tree: gives back its references. The other trees stay as they are. */
 void tree_free(struct tree *tree);
 
+/*
+ * The same in steps of bounded work: frees up to `nodes` nodes, with the items that nobody else
+ * refers to. True: the tree is gone. After the first step only further ones are allowed.
+ */
+bool tree_release(struct tree *tree, size_t nodes);
+
 /* The present contents, read-only, for the caller to free. O(1). */
 struct tree *tree_freeze(struct tree *tree);
 
@@ -60,11 +66,12 @@ void tree_check(const struct tree *tree);
 
 /* What tree.c and tree_check.c share. */
 struct tree {
-    struct node *root;
+    struct node *root;   /* NULL: it is being released */
     struct item *bottom; /* the empty key: the lower bound of the whole tree */
     uint64_t count;
     uint64_t memory;
     bool frozen;
+    struct node_release release;
 };
 
 #endif

@@ -74,35 +74,47 @@ static bool node_drop(struct node *node)
     return node->references == 0;
 }
 
+/* Gives back the reference to a child of the last node of the path, or to the root. */
+static void release_enter(struct node_release *release, struct node *node)
+{
+    if (node_drop(node)) {
+        CHECK(release->depth < TREE_DEPTH_MAX);
+        release->nodes[release->depth] = node;
+        release->next[release->depth] = 0;
+        release->depth++;
+    }
+}
+
+void node_release_begin(struct node_release *release, struct node *node)
+{
+    CHECK(release->depth == 0);
+    release_enter(release, node);
+}
+
+bool node_release_step(struct node_release *release, size_t count)
+{
+    while (release->depth > 0 && count > 0) {
+        struct node *last = release->nodes[release->depth - 1];
+        unsigned *next = &release->next[release->depth - 1];
+        if (last->level > 0 && *next < last->count) {
+            (*next)++;
+            release_enter(release, last->children[*next - 1]);
+        } else {
+            node_free(last);
+            release->depth--;
+            count--;
+        }
+    }
+    return release->depth == 0;
+}
+
 void node_unref(struct node *node)
 {
-    /* The nodes from the root down to the one being freed, with the next child of each. */
-    struct {
-        struct node *node;
-        unsigned next;
-    } path[TREE_DEPTH_MAX];
-    unsigned depth = 0;
-    if (node_drop(node)) {
-        path[depth].node = node;
-        path[depth].next = 0;
-        depth++;
-    }
-    while (depth > 0) {
-        struct node *top = path[depth - 1].node;
-        if (top->level == 0 || path[depth - 1].next == top->count) {
-            node_free(top);
-            depth--;
-            continue;
-        }
-        struct node *child = top->children[path[depth - 1].next];
-        path[depth - 1].next++;
-        if (node_drop(child)) {
-            CHECK(depth < TREE_DEPTH_MAX);
-            path[depth].node = child;
-            path[depth].next = 0;
-            depth++;
-        }
-    }
+    struct node_release release;
+    release.depth = 0;
+    node_release_begin(&release, node);
+    bool done = node_release_step(&release, SIZE_MAX);
+    CHECK(done);
 }
 
 size_t common_prefix_size(struct slice a, struct slice b)

@@ -47,6 +47,22 @@ struct node *node_copy(const struct node *node);
 /* Gives one reference back; with the last, frees the node and gives back what it refers to. */
 void node_unref(struct node *node);
 
+/*
+ * The same in steps: the nodes from the root of what is being freed down to the next one to go,
+ * with the next child of each. Nobody else refers to these any more. Zeroed: there is nothing.
+ */
+struct node_release {
+    struct node *nodes[TREE_DEPTH_MAX];
+    unsigned next[TREE_DEPTH_MAX];
+    unsigned depth;
+};
+
+/* Gives back the reference; what is to be freed then is left to the steps. */
+void node_release_begin(struct node_release *release, struct node *node);
+
+/* Frees up to `count` nodes; true: nothing is left. */
+bool node_release_step(struct node_release *release, size_t count);
+
 /* The memory of a node of that level. */
 size_t node_footprint(unsigned level);
 

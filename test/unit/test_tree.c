@@ -434,6 +434,32 @@ static void a_frozen_tree_outlives_the_live_one(void **state)
     tree_free(again);
 }
 
+/* The live tree is written to all the while, also where what is being freed is shared with it. */
+static void a_tree_is_released_in_steps_between_writes(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000, STEP = 7 };
+    struct tree *tree = tree_new();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        put_number(tree, i);
+    }
+    struct tree *frozen = tree_freeze(tree);
+    for (uint64_t i = 0; i < COUNT; i += 2) {
+        assert_true(delete_number(tree, i));
+    }
+    unsigned steps = 1;
+    for (uint64_t i = 1; !tree_release(frozen, STEP); i = (i + 62) % COUNT) {
+        put_number(tree, i);
+        (void)delete_number(tree, i + 1);
+        steps++;
+    }
+    tree_check(tree);
+    /* A leaf for each 62 keys at least, and none of them is shared. */
+    assert_true(steps > COUNT / 62 / STEP);
+    assert_true(steps < COUNT / 16 / STEP);
+    tree_free(tree);
+}
+
 static void a_write_after_freezing_copies_only_its_path(void **state)
 {
     (void)state;
@@ -534,6 +560,7 @@ int main(void)
         cmocka_unit_test(a_key_may_be_deleted_by_its_own_bytes),
         cmocka_unit_test(the_largest_keys_and_values_are_kept),
         cmocka_unit_test(a_frozen_tree_outlives_the_live_one),
+        cmocka_unit_test(a_tree_is_released_in_steps_between_writes),
         cmocka_unit_test(a_write_after_freezing_copies_only_its_path),
         cmocka_unit_test(a_cursor_in_a_frozen_tree_survives_writes),
         cmocka_unit_test(memory_for_each_key_is_bounded_and_comes_back),
