@@ -21,7 +21,7 @@
     X(KEY_TOO_LARGE, -6, "key-value", "the key is larger than 4096 bytes")                         \
     X(VALUE_TOO_LARGE, -7, "key-value", "the value is larger than 1048576 bytes")                  \
     X(COMMAND_UNKNOWN, -8, "key-value", "the command is not known to this version")                \
-    X(SESSION_UNKNOWN, -9, "key-value", "the session is not known, or was evicted")                \
+    X(SESSION_UNKNOWN, -9, "key-value", "the session is not known, has expired or was evicted")    \
     X(SEQUENCE_STALE, -10, "key-value", "the request was answered and acknowledged before")        \
     X(NOT_LEADER, -11, "raft", "this server is not the leader")                                    \
     X(NO_LEADER, -12, "raft", "the cluster has no leader at the moment")                           \

@@ -48,6 +48,7 @@ static const struct operation_row operations[] = {
     [OPERATION_CLOSE_SESSION] = {.name = "close-session",
                                  .required = COMMAND_SESSION,
                                  .is_write = true},
+    [OPERATION_OUTCOME] = {.name = "outcome", .required = COMMAND_SESSION},
 };
 
 /* NULL for a number that is no operation; the argument may come from outside. */
@@ -180,6 +181,9 @@ static int command_check_session(const struct command *command)
     }
     if (command->operation == OPERATION_CLOSE_SESSION) {
         return 0;
+    }
+    if (command->operation == OPERATION_OUTCOME && command->acknowledged != 0) {
+        return KV_ERR_INVALID;
     }
     /* Also refuses sequence 0, since nothing is below it. */
     return command->acknowledged < command->sequence ? 0 : KV_ERR_INVALID;

@@ -29,6 +29,7 @@ enum operation {
     OPERATION_DELETE_RANGE = 5,
     OPERATION_OPEN_SESSION = 6, /* the reply's revision is the session's id */
     OPERATION_CLOSE_SESSION = 7,
+    OPERATION_OUTCOME = 8, /* what became of a write of a session */
 };
 
 /* The flags of a command's bytes: which parts follow, in this order. */
@@ -55,6 +56,7 @@ enum command_flag {
  * DELETE_RANGE   key, end, prefix as above; at least one of them; [no limit]
  * OPEN_SESSION   nothing
  * CLOSE_SESSION  session; its sequence and acknowledged are not looked at
+ * OUTCOME        session and sequence of the write; acknowledged: 0. A read
  *
  * The writes PUT, DELETE and DELETE_RANGE may name a session.
  */
@@ -114,6 +116,9 @@ int command_check(const struct command *command);
  * SCAN: count items in data, each key (u32 size + bytes), value (likewise), modify revision u64.
  * LIST, SCAN, GET of nothing: revision = the applied index the answer was taken at.
  * DELETE_RANGE: revision = this write's, count = keys deleted. OPEN_SESSION: revision = session id.
+ * OUTCOME: applied: count = 1, data = the write's reply, encoded like this one; not applied so far:
+ * count = 0; revision = the applied index the answer was taken at. Status SESSION_UNKNOWN or
+ * SEQUENCE_STALE: it may have been applied, nobody knows any more; it will not be from now on.
  * Any other status: everything else is 0.
  */
 struct reply {

@@ -36,7 +36,7 @@ struct kv {
     uint64_t applied;
     uint64_t time_ms;
     uint64_t items_digest; /* the sum of the items' digests */
-    struct buf page;       /* data of the last LIST or SCAN */
+    struct buf page;       /* data of the last LIST, SCAN or OUTCOME */
 };
 
 const struct kv_options kv_options_default = {
@@ -50,7 +50,7 @@ struct kv *kv_new(const struct kv_options *options)
 {
     struct kv *kv = memory_new(1, sizeof *kv);
     kv->tree = tree_new();
-    sessions_init(&kv->sessions, options->sessions_max, options->replies_max);
+    sessions_init(&kv->sessions, options);
     return kv;
 }
 
@@ -218,9 +218,9 @@ void kv_apply(struct kv *kv, uint64_t index, uint64_t time_ms, struct slice comm
 {
     CHECK(index == kv->applied + 1);
     kv->applied = index;
-    if (time_ms > kv->time_ms) {
-        kv->time_ms = time_ms;
-    }
+    uint64_t elapsed_ms = time_ms > kv->time_ms ? time_ms - kv->time_ms : 0;
+    kv->time_ms += elapsed_ms;
+    sessions_advance(&kv->sessions, elapsed_ms);
     struct reply reply = {0};
     if (command.size > 0) {
         struct command decoded;
@@ -292,6 +292,23 @@ static void query_range(struct kv *kv, const struct command *command, struct rep
     reply->data = buf_slice(&kv->page);
 }
 
+static void query_outcome(struct kv *kv, const struct command *command, struct reply *reply)
+{
+    struct reply stored;
+    int outcome = sessions_outcome(&kv->sessions, command->session, command->sequence, &stored);
+    if (outcome != 0 && outcome != KV_ERR_NOT_FOUND) {
+        reply->status = outcome;
+        return;
+    }
+    reply->revision = kv->applied;
+    if (outcome == 0) {
+        buf_clear(&kv->page);
+        reply_encode(&stored, &kv->page);
+        reply->count = 1;
+        reply->data = buf_slice(&kv->page);
+    }
+}
+
 void kv_query(struct kv *kv, const struct command *command, struct reply *ret_reply)
 {
     struct reply reply = {.status = command_check(command)};
@@ -303,6 +320,9 @@ void kv_query(struct kv *kv, const struct command *command, struct reply *ret_re
         case OPERATION_LIST:
         case OPERATION_SCAN:
             query_range(kv, command, &reply);
+            break;
+        case OPERATION_OUTCOME:
+            query_outcome(kv, command, &reply);
             break;
         default:
             reply.status = KV_ERR_INVALID;
@@ -336,11 +356,12 @@ uint64_t kv_memory(const struct kv *kv)
 
 static uint64_t state_digest(const struct kv *kv, uint64_t items, uint64_t sessions)
 {
-    uint8_t bytes[32];
+    uint8_t bytes[40];
     put_u64(bytes, items);
     put_u64(bytes + 8, sessions);
     put_u64(bytes + 16, kv->time_ms);
-    put_u64(bytes + 24, kv->applied);
+    put_u64(bytes + 24, kv->sessions.clock_ms);
+    put_u64(bytes + 32, kv->applied);
     return hash_bytes_seeded(bytes, sizeof bytes, seed_state);
 }
 

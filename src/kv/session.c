@@ -1,12 +1,13 @@
 /*
  * Sessions in a hash table with chains and in a list by time of use. Each keeps its replies in a
  * ring ordered by sequence: a write in order goes to the end, a late one is shifted into place, an
- * acknowledgement takes from the front, and a duplicate is found by bisection. The ring grows with
- * what is stored at once, up to the power of two above replies_max, and stays.
+ * acknowledgement takes from the front, and a duplicate is found by bisection. The ring grows and
+ * shrinks with what is stored, so that it takes at most four times that.
  */
 #include "kv/session.h"
 
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "base/mutation.h"
 
@@ -16,19 +17,30 @@
 static const uint64_t seed_session = 0x73657373696f6e00;
 static const uint64_t seed_reply = 0x7265706c79000000;
 
+enum {
+    RING_CAPACITY_MIN = 4,
+    EXPIRED_PER_ENTRY = 16,
+    CLOCK_STEP_MS_MAX = 60 * 1000,
+};
+
 struct stored_reply {
     uint64_t sequence;
     uint64_t revision;
     uint64_t count;
     int32_t status;
+    bool more;
 };
+
+STATIC_CHECK(sizeof(struct stored_reply) == KV_REPLY_SIZE, "the limit in bytes is about these");
 
 struct session {
     struct list recent;
+    struct list holder;   /* in no list while there are no replies */
     struct session *next; /* in the bucket */
     uint64_t id;
-    uint64_t used;  /* index of the last entry that named it */
-    uint64_t floor; /* at or below it everything is stale */
+    uint64_t used;    /* index of the last entry that named it */
+    uint64_t used_ms; /* the clock at that entry */
+    uint64_t floor;   /* at or below it everything is stale */
     struct stored_reply *ring;
     size_t capacity; /* 0 or a power of two */
     size_t first;    /* the lowest sequence's place */
@@ -40,22 +52,24 @@ struct session {
 
 static uint64_t reply_digest(const struct stored_reply *reply)
 {
-    uint8_t bytes[28];
+    uint8_t bytes[29];
     put_u64(bytes, reply->sequence);
     put_u64(bytes + 8, reply->revision);
     put_u64(bytes + 16, reply->count);
     put_u32(bytes + 24, (uint32_t)reply->status);
+    bytes[28] = reply->more;
     return hash_bytes_seeded(bytes, sizeof bytes, seed_reply);
 }
 
 static uint64_t session_digest(const struct session *session)
 {
-    uint8_t bytes[40];
+    uint8_t bytes[48];
     put_u64(bytes, session->id);
     put_u64(bytes + 8, session->used);
-    put_u64(bytes + 16, session->floor);
-    put_u64(bytes + 24, session->count);
-    put_u64(bytes + 32, session->replies_digest);
+    put_u64(bytes + 16, session->used_ms);
+    put_u64(bytes + 24, session->floor);
+    put_u64(bytes + 32, session->count);
+    put_u64(bytes + 40, session->replies_digest);
     return hash_bytes_seeded(bytes, sizeof bytes, seed_session);
 }
 
@@ -82,9 +96,9 @@ static size_t ring_search(const struct session *session, uint64_t sequence)
     return low;
 }
 
-static void ring_grow(struct session *session)
+static void ring_resize(struct session *session, size_t capacity)
 {
-    size_t capacity = session->capacity == 0 ? 4 : session->capacity * 2;
+    CHECK(capacity >= session->count);
     struct stored_reply *ring = memory_new(capacity, sizeof *ring);
     for (size_t position = 0; position < session->count; position++) {
         ring[position] = *ring_at(session, position);
@@ -106,7 +120,7 @@ static void ring_drop_first(struct session *session)
 static void ring_insert(struct session *session, const struct stored_reply *reply)
 {
     if (session->count == session->capacity) {
-        ring_grow(session);
+        ring_resize(session, session->count == 0 ? RING_CAPACITY_MIN : session->count * 2);
     }
     size_t position = ring_search(session, reply->sequence);
     CHECK(position == session->count || ring_at(session, position)->sequence > reply->sequence);
@@ -118,30 +132,40 @@ static void ring_insert(struct session *session, const struct stored_reply *repl
     session->replies_digest += reply_digest(reply);
 }
 
-/* Raises the floor, if it is higher, and forgets the replies that are then below it. */
-static void raise_floor(struct session *session, uint64_t floor)
+/* Gives back what the ring has too much. */
+static void ring_shrink(struct session *session)
 {
-    if (floor > session->floor) {
-        session->floor = floor;
+    size_t capacity = session->capacity;
+    while (capacity > RING_CAPACITY_MIN && session->count * 4 < capacity) {
+        capacity /= 2;
     }
-    while (session->count > 0 && ring_at(session, 0)->sequence <= session->floor) {
-        ring_drop_first(session);
+    if (capacity < session->capacity) {
+        ring_resize(session, capacity);
     }
 }
 
 /* ---- the table ---- */
 
-void sessions_init(struct sessions *sessions, size_t sessions_max, size_t replies_max)
+void sessions_init(struct sessions *sessions, const struct kv_options *options)
 {
-    CHECK(sessions_max >= 1);
-    CHECK(replies_max >= 1);
-    *sessions = (struct sessions){.sessions_max = sessions_max, .replies_max = replies_max};
-    sessions->bucket_count = 1;
-    while (sessions->bucket_count < sessions_max) {
+    CHECK(options->sessions_max >= 1);
+    CHECK(options->replies_max >= 1);
+    CHECK(options->replies_max <= SESSION_WINDOW_MAX);
+    CHECK(options->replies_size_max >= KV_REPLY_SIZE);
+    CHECK(options->session_ttl_ms >= 1);
+    *sessions = (struct sessions){
+        .bucket_count = 1,
+        .sessions_max = options->sessions_max,
+        .replies_max = options->replies_max,
+        .reply_count_max = options->replies_size_max / KV_REPLY_SIZE,
+        .ttl_ms = options->session_ttl_ms,
+    };
+    while (sessions->bucket_count < sessions->sessions_max) {
         sessions->bucket_count *= 2;
     }
     sessions->buckets = memory_new(sessions->bucket_count, sizeof(struct session *));
     list_init(&sessions->recent);
+    list_init(&sessions->holders);
 }
 
 /* The link that points to the session of that id, or would: the end of its chain. */
@@ -157,16 +181,57 @@ static struct session **find(const struct sessions *sessions, uint64_t id)
     return link;
 }
 
+/* Everything that changes a session is between these two. */
+static void change_begin(struct sessions *sessions, struct session *session)
+{
+    sessions->digest -= session_digest(session);
+    sessions->reply_count -= session->count;
+}
+
+static void change_end(struct sessions *sessions, struct session *session)
+{
+    sessions->digest += session_digest(session);
+    sessions->reply_count += session->count;
+    if (session->count == 0) {
+        list_remove(&session->holder);
+    } else if (list_empty(&session->holder)) {
+        list_push(&sessions->holders, &session->holder);
+    }
+}
+
+/* Makes it the most recently used session. */
+static void use(struct sessions *sessions, struct session *session, uint64_t index)
+{
+    session->used = index;
+    session->used_ms = sessions->clock_ms;
+    list_remove(&session->recent);
+    list_push(&sessions->recent, &session->recent);
+    list_remove(&session->holder); /* change_end puts it back, at the end */
+}
+
+/* Raises the floor, if it is higher, and forgets the replies that are then below it. */
+static void raise_floor(struct session *session, uint64_t floor)
+{
+    if (floor > session->floor) {
+        session->floor = floor;
+    }
+    while (session->count > 0 && ring_at(session, 0)->sequence <= session->floor) {
+        ring_drop_first(session);
+    }
+    ring_shrink(session);
+}
+
 /* Takes the session that the link points to out of everything. */
 static void discard(struct sessions *sessions, struct session **link)
 {
     struct session *session = *link;
     CHECK(session != NULL);
     CHECK(sessions->count > 0);
-    sessions->digest -= session_digest(session);
+    change_begin(sessions, session);
     sessions->count--;
     *link = session->next;
     list_remove(&session->recent);
+    list_remove(&session->holder);
     free(session->ring);
     free(session);
 }
@@ -177,31 +242,48 @@ static struct session *least_recent(const struct sessions *sessions)
     return CONTAINER_OF(sessions->recent.next, struct session, recent);
 }
 
+static void discard_least_recent(struct sessions *sessions)
+{
+    discard(sessions, find(sessions, least_recent(sessions)->id));
+}
+
 void sessions_done(struct sessions *sessions)
 {
     while (!list_empty(&sessions->recent)) {
-        discard(sessions, find(sessions, least_recent(sessions)->id));
+        discard_least_recent(sessions);
     }
+    CHECK(sessions->reply_count == 0);
     free(sessions->buckets);
     *sessions = (struct sessions){0};
+}
+
+void sessions_advance(struct sessions *sessions, uint64_t elapsed_ms)
+{
+    sessions->clock_ms += elapsed_ms < CLOCK_STEP_MS_MAX ? elapsed_ms : CLOCK_STEP_MS_MAX;
+    for (unsigned expired = 0; expired < EXPIRED_PER_ENTRY && sessions->count > 0; expired++) {
+        if (sessions->clock_ms - least_recent(sessions)->used_ms < sessions->ttl_ms) {
+            break;
+        }
+        discard_least_recent(sessions);
+    }
 }
 
 void sessions_open(struct sessions *sessions, uint64_t id)
 {
     CHECK(id != 0);
     if (sessions->count == sessions->sessions_max) {
-        discard(sessions, find(sessions, least_recent(sessions)->id));
+        discard_least_recent(sessions);
     }
     struct session **link = find(sessions, id);
     CHECK(*link == NULL);
     struct session *session = memory_new(1, sizeof *session);
     session->id = id;
-    session->used = id;
     *link = session;
     list_init(&session->recent);
-    list_push(&sessions->recent, &session->recent);
+    list_init(&session->holder);
     sessions->count++;
-    sessions->digest += session_digest(session);
+    use(sessions, session, id);
+    change_end(sessions, session);
 }
 
 int sessions_close(struct sessions *sessions, uint64_t id)
@@ -214,58 +296,88 @@ int sessions_close(struct sessions *sessions, uint64_t id)
     return 0;
 }
 
+/* ---- writes ---- */
+
+int sessions_outcome(const struct sessions *sessions, uint64_t id, uint64_t sequence,
+                     struct reply *ret_reply)
+{
+    const struct session *session = *find(sessions, id);
+    if (session == NULL) {
+        return KV_ERR_SESSION_UNKNOWN;
+    }
+    if (sequence <= session->floor) {
+        return KV_ERR_SEQUENCE_STALE;
+    }
+    size_t position = ring_search(session, sequence);
+    if (position == session->count || ring_at(session, position)->sequence != sequence) {
+        return KV_ERR_NOT_FOUND;
+    }
+    const struct stored_reply *stored = ring_at(session, position);
+    *ret_reply = (struct reply){.status = stored->status,
+                                .more = stored->more,
+                                .revision = stored->revision,
+                                .count = stored->count};
+    return 0;
+}
+
 bool sessions_admit(struct sessions *sessions, const struct command *command, uint64_t index,
                     struct reply *ret_reply)
 {
     struct session *session = *find(sessions, command->session);
-    if (session == NULL) {
-        *ret_reply = (struct reply){.status = KV_ERR_SESSION_UNKNOWN};
-        return false;
+    if (session != NULL) {
+        change_begin(sessions, session);
+        use(sessions, session, index);
+        raise_floor(session, command->acknowledged);
+        change_end(sessions, session);
     }
-    sessions->digest -= session_digest(session);
-    session->used = index;
-    list_remove(&session->recent);
-    list_push(&sessions->recent, &session->recent);
-    raise_floor(session, command->acknowledged);
-    sessions->digest += session_digest(session);
+    int outcome = sessions_outcome(sessions, command->session, command->sequence, ret_reply);
+    if (outcome == KV_ERR_NOT_FOUND) {
+        return true;
+    }
+    if (outcome != 0) {
+        *ret_reply = (struct reply){.status = outcome};
+    }
+    return false;
+}
 
-    if (command->sequence <= session->floor) {
-        *ret_reply = (struct reply){.status = KV_ERR_SEQUENCE_STALE};
-        return false;
+/* Drops the oldest of the stored replies if one more would be too many. */
+static void make_room(struct sessions *sessions, struct session *session, uint64_t sequence)
+{
+    struct session *loser = session;
+    if (session->count < sessions->replies_max) {
+        if (sessions->reply_count < sessions->reply_count_max) {
+            return;
+        }
+        loser = CONTAINER_OF(sessions->holders.next, struct session, holder);
     }
-    size_t position = ring_search(session, command->sequence);
-    if (position < session->count && ring_at(session, position)->sequence == command->sequence) {
-        const struct stored_reply *stored = ring_at(session, position);
-        *ret_reply = (struct reply){
-            .status = stored->status, .revision = stored->revision, .count = stored->count};
-        return false;
-    }
-    return true;
+    CHECK(loser->count > 0);
+    uint64_t oldest = ring_at(loser, 0)->sequence;
+    change_begin(sessions, loser);
+    raise_floor(loser, loser == session && sequence < oldest ? sequence : oldest);
+    change_end(sessions, loser);
 }
 
 void sessions_store(struct sessions *sessions, const struct command *command,
                     const struct reply *reply)
 {
-    CHECK(reply->data.size == 0 && !reply->more);
+    CHECK(reply->data.size == 0);
     if (MUTATION(skip_duplicate_check)) {
         return; /* What is not remembered is not recognised. */
     }
     struct session *session = *find(sessions, command->session);
     CHECK(session != NULL);
     CHECK(command->sequence > session->floor);
+    make_room(sessions, session, command->sequence);
     struct stored_reply stored = {.sequence = command->sequence,
                                   .revision = reply->revision,
                                   .count = reply->count,
-                                  .status = reply->status};
-    sessions->digest -= session_digest(session);
-    if (session->count == sessions->replies_max) {
-        uint64_t oldest = ring_at(session, 0)->sequence;
-        raise_floor(session, oldest < stored.sequence ? oldest : stored.sequence);
-    }
+                                  .status = reply->status,
+                                  .more = reply->more};
     if (stored.sequence > session->floor) {
+        change_begin(sessions, session);
         ring_insert(session, &stored);
+        change_end(sessions, session);
     }
-    sessions->digest += session_digest(session);
 }
 
 /* ---- checks ---- */
@@ -284,26 +396,50 @@ uint64_t sessions_digest(const struct sessions *sessions)
     return digest;
 }
 
+/* The order of use, on the way from one session to the next. */
+struct walk {
+    const struct list *holder; /* the next one in the list of holders */
+    size_t count;
+    size_t reply_count;
+    uint64_t used;
+    uint64_t used_ms;
+};
+
+static void check_session(const struct sessions *sessions, const struct session *session,
+                          struct walk *walk)
+{
+    CHECK(*find(sessions, session->id) == session);
+    CHECK(session->used > walk->used);
+    CHECK(session->used >= session->id);
+    CHECK(session->used_ms >= walk->used_ms);
+    CHECK(session->used_ms <= sessions->clock_ms);
+    CHECK(session->count <= sessions->replies_max);
+    CHECK(session->count <= session->capacity);
+    uint64_t sequence = session->floor;
+    for (size_t position = 0; position < session->count; position++) {
+        CHECK(ring_at(session, position)->sequence > sequence);
+        sequence = ring_at(session, position)->sequence;
+    }
+    if (session->count > 0) {
+        CHECK(walk->holder == &session->holder);
+        walk->holder = walk->holder->next;
+    }
+    walk->count++;
+    walk->reply_count += session->count;
+    walk->used = session->used;
+    walk->used_ms = session->used_ms;
+}
+
 void sessions_check(const struct sessions *sessions)
 {
-    size_t count = 0;
-    uint64_t used = 0;
+    struct walk walk = {.holder = sessions->holders.next};
     for (struct list *at = sessions->recent.next; at != &sessions->recent; at = at->next) {
-        const struct session *session = CONTAINER_OF(at, struct session, recent);
-        CHECK(*find(sessions, session->id) == session);
-        CHECK(session->used > used);
-        CHECK(session->used >= session->id);
-        CHECK(session->count <= sessions->replies_max);
-        CHECK(session->count <= session->capacity);
-        uint64_t sequence = session->floor;
-        for (size_t position = 0; position < session->count; position++) {
-            CHECK(ring_at(session, position)->sequence > sequence);
-            sequence = ring_at(session, position)->sequence;
-        }
-        used = session->used;
-        count++;
+        check_session(sessions, CONTAINER_OF(at, struct session, recent), &walk);
     }
-    CHECK(count == sessions->count);
-    CHECK(count <= sessions->sessions_max);
+    CHECK(walk.holder == &sessions->holders);
+    CHECK(walk.count == sessions->count);
+    CHECK(walk.count <= sessions->sessions_max);
+    CHECK(walk.reply_count == sessions->reply_count);
+    CHECK(walk.reply_count <= sessions->reply_count_max);
     CHECK(sessions->digest == sessions_digest(sessions));
 }

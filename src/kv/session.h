@@ -10,38 +10,54 @@
  *     reply stored          a duplicate: the stored reply; not applied
  *     otherwise             new: applied, its reply stored
  *
- * The floor only rises: to what the client acknowledges, and, when more than replies_max replies
- * would be kept, to the lowest sequence among them, whose reply is dropped. Whatever is at or below
- * the floor is never applied, so nothing is applied twice; a write that arrives for the first time
- * below a floor that was raised so is refused, and its client knows it from KV_ERR_SEQUENCE_STALE.
- * A client never sees that when it acknowledges what was answered and keeps at most replies_max
- * writes, in sequence, from the oldest unacknowledged one to the newest.
+ * The floor only rises: to what the client acknowledges, and to the lowest sequence whose reply is
+ * stored, which is then dropped, when there would be more replies than are allowed: of this session
+ * (replies_max), or of all together (replies_size_max); then it is the least recently used session
+ * with replies that loses one. Whatever is at or below the floor is never applied, so nothing is
+ * applied twice; a write that arrives for the first time below a floor that was raised so is
+ * refused, and its client knows it from KV_ERR_SEQUENCE_STALE. A client never sees that when it
+ * acknowledges what was answered and keeps at most replies_max writes, in sequence, from the oldest
+ * unacknowledged one to the newest, unless the replies of all clients are too many.
  *
- * Everything here follows from the log alone, the order of use included, by which the least
- * recently used session is evicted when there are too many.
+ * A session goes when it is closed, when it has expired, or, when there are too many, as the least
+ * recently used one. Which of these it was is not remembered: its owner gets SESSION_UNKNOWN.
+ *
+ * Everything here follows from the log alone. The clock that sessions expire by is the log's time,
+ * but no step of it counts for more than a minute: a leader whose clock is wrong by hours ends no
+ * sessions. In a cluster that is idle for longer they live longer, which harms nobody.
  */
 #ifndef KV_SESSION_H
 #define KV_SESSION_H
 
 #include "base/list.h"
-#include "kv/command.h"
+#include "kv/kv.h"
 
-struct session;
+struct session; /* at the end, for session_snapshot.c */
 
 /* Embedded by its owner. */
 struct sessions {
     struct session **buckets; /* by hash of the id */
     size_t bucket_count;      /* a power of two */
     struct list recent;       /* the least recently used first */
+    struct list holders;      /* those of them that have replies, in the same order */
     size_t count;
+    size_t reply_count; /* of all sessions */
     size_t sessions_max;
     size_t replies_max;
+    size_t reply_count_max;
+    uint64_t ttl_ms;
+    uint64_t clock_ms;
     uint64_t digest; /* the sum of the sessions' digests */
 };
 
-/* Both at least 1. */
-void sessions_init(struct sessions *sessions, size_t sessions_max, size_t replies_max);
+void sessions_init(struct sessions *sessions, const struct kv_options *options);
 void sessions_done(struct sessions *sessions);
+
+/*
+ * The log's time went on by so much: removes sessions that have expired, at most 16, the least
+ * recently used first. Until it is removed a session is as good as any.
+ */
+void sessions_advance(struct sessions *sessions, uint64_t elapsed_ms);
 
 /* Opens the session with that id, the index of the entry that asks for it; evicts if it must. */
 void sessions_open(struct sessions *sessions, uint64_t id);
@@ -59,6 +75,13 @@ bool sessions_admit(struct sessions *sessions, const struct command *command, ui
 /* Keeps the reply of a write that was admitted. It has no data. */
 void sessions_store(struct sessions *sessions, const struct command *command,
                     const struct reply *reply);
+
+/*
+ * What became of a write: 0: applied, ret_reply is its reply; KV_ERR_NOT_FOUND: not applied so far;
+ * KV_ERR_SEQUENCE_STALE and KV_ERR_SESSION_UNKNOWN: not known, but it will not be applied any more.
+ */
+int sessions_outcome(const struct sessions *sessions, uint64_t id, uint64_t sequence,
+                     struct reply *ret_reply);
 
 /* The digest computed anew from every session and reply. O(n). */
 uint64_t sessions_digest(const struct sessions *sessions);

@@ -193,6 +193,10 @@ def same_session_and_sequence_sent_again_is_applied_once(env):
     for _ in range(3):
         again = ask_leader(cluster, body)
         expect_equal((again.status, again.revision), (0, first.revision), "the stored reply")
+    for sequence, applied in ((1, 1), (2, 0)):
+        answer = ask_leader(cluster, native.command(native.OUTCOME,
+                                                    session=(session, sequence, 0)))
+        expect_equal((answer.status, answer.count), (0, applied), "outcome")
     # Another leader knows the session too.
     cluster.wait_leader().kill()
     again = ask_leader(cluster, body)
@@ -211,6 +215,8 @@ def unknown_session_is_refused(env):
     answer = ask_leader(cluster, native.command(native.PUT, key=b"k", value=b"v",
                                                 session=(987654321, 1, 0)))
     expect_equal(answer.status, native.SESSION_UNKNOWN, "status")
+    answer = ask_leader(cluster, native.command(native.OUTCOME, session=(987654321, 1, 0)))
+    expect_equal(answer.status, native.SESSION_UNKNOWN, "outcome")
     expect_equal(ask_leader(cluster, native.command(native.LIST)).count, 0, "keys")
 
 

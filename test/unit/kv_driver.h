@@ -12,12 +12,17 @@ struct driver {
     struct buf bytes;
 };
 
+static inline struct driver driver_with(const struct kv_options *options)
+{
+    return (struct driver){.kv = kv_new(options), .time_ms = 1000};
+}
+
 static inline struct driver driver_new(size_t sessions_max, size_t replies_max)
 {
     struct kv_options options = kv_options_default;
     options.sessions_max = sessions_max;
     options.replies_max = replies_max;
-    return (struct driver){.kv = kv_new(&options), .time_ms = 1000};
+    return driver_with(&options);
 }
 
 /* Checks the whole state before it goes. */
@@ -49,6 +54,29 @@ static inline struct reply query(struct driver *driver, struct command command)
     struct reply reply;
     kv_query(driver->kv, &command, &reply);
     return reply;
+}
+
+static inline uint64_t open_session(struct driver *driver)
+{
+    return apply(driver, (struct command){.operation = OPERATION_OPEN_SESSION}).revision;
+}
+
+/* A write's place in its session. */
+struct stamp {
+    uint64_t session;
+    uint64_t sequence;
+    uint64_t acknowledged;
+};
+
+static inline struct reply put_once(struct driver *driver, struct stamp stamp, const char *key,
+                                    const char *value)
+{
+    return apply(driver, (struct command){.operation = OPERATION_PUT,
+                                          .session = stamp.session,
+                                          .sequence = stamp.sequence,
+                                          .acknowledged = stamp.acknowledged,
+                                          .key = slice_of_string(key),
+                                          .value = slice_of_string(value)});
 }
 
 static inline struct reply put(struct driver *driver, const char *key, const char *value)

@@ -53,6 +53,7 @@ static void example_commands(struct command out[16], size_t *ret_count)
          .prefix = text("a")},
         {.operation = OPERATION_OPEN_SESSION},
         {.operation = OPERATION_CLOSE_SESSION, .session = 5},
+        {.operation = OPERATION_OUTCOME, .session = 5, .sequence = 6},
     };
     STATIC_CHECK(sizeof examples <= 16 * sizeof examples[0], "the examples fit the caller's array");
     memcpy(out, examples, sizeof examples);
@@ -236,6 +237,7 @@ static const struct {
     [OPERATION_DELETE] = {0x08, 0x0b},       [OPERATION_LIST] = {0x00, 0x6c},
     [OPERATION_SCAN] = {0x00, 0x6c},         [OPERATION_DELETE_RANGE] = {0x00, 0x69},
     [OPERATION_OPEN_SESSION] = {0x00, 0x00}, [OPERATION_CLOSE_SESSION] = {0x01, 0x01},
+    [OPERATION_OUTCOME] = {0x01, 0x01},
 };
 
 static void flags_that_an_operation_lacks_or_needs_are_malformed(void **state)
@@ -299,6 +301,7 @@ static void writes_are_told_from_reads(void **state)
     (void)state;
     assert_false(operation_is_write(OPERATION_GET));
     assert_false(operation_is_write(OPERATION_LIST));
+    assert_false(operation_is_write(OPERATION_OUTCOME));
     assert_false(operation_is_write(OPERATION_SCAN));
     assert_true(operation_is_write(OPERATION_PUT));
     assert_true(operation_is_write(OPERATION_DELETE));
@@ -370,6 +373,9 @@ static void parts_that_mean_nothing_are_invalid(void **state)
         {.operation = OPERATION_OPEN_SESSION, .session = 1, .sequence = 1},
         {.operation = OPERATION_OPEN_SESSION, .key = key},
         {.operation = OPERATION_CLOSE_SESSION},
+        {.operation = OPERATION_OUTCOME, .session = 1},
+        {.operation = OPERATION_OUTCOME, .sequence = 1},
+        {.operation = OPERATION_OUTCOME, .session = 1, .sequence = 2, .acknowledged = 1},
         {.operation = OPERATION_PUT, .key = key, .end = key},
         {.operation = OPERATION_PUT, .key = key, .session = 1, .sequence = 0},
         {.operation = OPERATION_PUT, .key = key, .session = 1, .sequence = 5, .acknowledged = 5},

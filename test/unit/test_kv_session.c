@@ -7,35 +7,10 @@
 
 #include <cmocka.h>
 
-static uint64_t open_session(struct driver *driver)
-{
-    struct reply reply = apply(driver, (struct command){.operation = OPERATION_OPEN_SESSION});
-    assert_int_equal(reply.status, 0);
-    return reply.revision;
-}
-
 static struct reply close_session(struct driver *driver, uint64_t session)
 {
     return apply(driver,
                  (struct command){.operation = OPERATION_CLOSE_SESSION, .session = session});
-}
-
-/* A write's place in its session. */
-struct stamp {
-    uint64_t session;
-    uint64_t sequence;
-    uint64_t acknowledged;
-};
-
-static struct reply put_once(struct driver *driver, struct stamp stamp, const char *key,
-                             const char *value)
-{
-    return apply(driver, (struct command){.operation = OPERATION_PUT,
-                                          .session = stamp.session,
-                                          .sequence = stamp.sequence,
-                                          .acknowledged = stamp.acknowledged,
-                                          .key = slice_of_string(key),
-                                          .value = slice_of_string(value)});
 }
 
 static void assert_value(struct driver *driver, const char *key, const char *expected)
@@ -245,7 +220,7 @@ static void a_closed_session_is_unknown(void **state)
     driver_done(&driver);
 }
 
-/* Bug 39: no clock ends a session; the log alone decides which one goes. */
+/* Bug 39: no server's clock ends a session; the log alone decides which one goes. */
 static void the_least_recently_used_session_is_evicted(void **state)
 {
     (void)state;
