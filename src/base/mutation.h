@@ -6,8 +6,7 @@
  *
  * The numbers are those of the list of twenty; what is missing from it waits for its feature:
  * 11 only the new membership in joint, 12 learners counted, 13 reconfiguration before the no-op,
- * 16 install without discarding a conflicting log, 17 trim before the snapshot's directory sync,
- * 18 sessions left out of the snapshot.
+ * 16 install without discarding a conflicting log, 17 trim before the snapshot's directory sync.
  */
 #ifndef BASE_MUTATION_H
 #define BASE_MUTATION_H
@@ -26,6 +25,7 @@ enum mutation {
     MUTATION_quorum_of_half = 10,
     MUTATION_read_before_noop = 14,
     MUTATION_read_without_round = 15,
+    MUTATION_sessions_out_of_snapshot = 18,
     MUTATION_skip_duplicate_check = 19, /* at the session's last sequence */
     MUTATION_damage_as_tail = 20,
 };

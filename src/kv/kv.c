@@ -15,8 +15,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
-#include "kv/session.h"
-#include "kv/tree.h"
+#include "kv/state.h"
 
 #include <stdlib.h>
 
@@ -29,15 +28,6 @@ enum { PAGE_SIZE_MAX = FRAME_SIZE_MAX / 2 };
 /* Seeds that keep the digests of different things apart. */
 static const uint64_t seed_item = 0x6974656d00000000;
 static const uint64_t seed_state = 0x7374617465000000;
-
-struct kv {
-    struct tree *tree;
-    struct sessions sessions;
-    uint64_t applied;
-    uint64_t time_ms;
-    uint64_t items_digest; /* the sum of the items' digests */
-    struct buf page;       /* data of the last LIST, SCAN or OUTCOME */
-};
 
 const struct kv_options kv_options_default = {
     .sessions_max = 10000,
@@ -68,7 +58,7 @@ void kv_free(struct kv *kv)
 /* ---- the map, with its digest ---- */
 
 /* Key and value are hashed one after the other, each seeding the next, so their border counts. */
-static uint64_t item_digest(struct slice key, struct slice value, const struct revisions *revisions)
+uint64_t kv_item_digest(struct slice key, struct slice value, const struct revisions *revisions)
 {
     uint8_t bytes[24];
     put_u64(bytes, revisions->create);
@@ -81,7 +71,7 @@ static uint64_t item_digest(struct slice key, struct slice value, const struct r
 
 static uint64_t digest_of(const struct item *item)
 {
-    return item_digest(item_key(item), item_value(item), &item->revisions);
+    return kv_item_digest(item_key(item), item_value(item), &item->revisions);
 }
 
 static void map_put(struct kv *kv, struct slice key, struct slice value, const struct item *before)
@@ -92,7 +82,7 @@ static void map_put(struct kv *kv, struct slice key, struct slice value, const s
         revisions.version = before->revisions.version + 1;
         kv->items_digest -= digest_of(before);
     }
-    kv->items_digest += item_digest(key, value, &revisions);
+    kv->items_digest += kv_item_digest(key, value, &revisions);
     tree_put(kv->tree, key, value, &revisions);
 }
 
@@ -354,7 +344,7 @@ uint64_t kv_memory(const struct kv *kv)
     return tree_memory(kv->tree);
 }
 
-static uint64_t state_digest(const struct kv *kv, uint64_t items, uint64_t sessions)
+uint64_t kv_state_digest(const struct kv *kv, uint64_t items, uint64_t sessions)
 {
     uint8_t bytes[40];
     put_u64(bytes, items);
@@ -367,7 +357,7 @@ static uint64_t state_digest(const struct kv *kv, uint64_t items, uint64_t sessi
 
 uint64_t kv_digest(const struct kv *kv)
 {
-    return state_digest(kv, kv->items_digest, kv->sessions.digest);
+    return kv_state_digest(kv, kv->items_digest, kv->sessions.digest);
 }
 
 uint64_t kv_digest_recompute(const struct kv *kv)
@@ -380,7 +370,7 @@ uint64_t kv_digest_recompute(const struct kv *kv)
         items += digest_of(item);
         tree_cursor_next(&cursor);
     }
-    return state_digest(kv, items, sessions_digest(&kv->sessions));
+    return kv_state_digest(kv, items, sessions_digest(&kv->sessions));
 }
 
 void kv_check(const struct kv *kv)

@@ -66,7 +66,7 @@ uint64_t kv_memory(const struct kv *kv);
 
 /*
  * Snapshots: the state at one index, as a sequence of chunks of bytes (their format is in
- * kv/snapshot.c), while the state machine goes on. A chunk has no checksum of its own; whoever
+ * kv/state.h), while the state machine goes on. A chunk has no checksum of its own; whoever
  * stores and sends it adds one.
  */
 struct kv_snapshot;

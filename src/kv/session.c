@@ -4,7 +4,7 @@
  * acknowledgement takes from the front, and a duplicate is found by bisection. The ring grows and
  * shrinks with what is stored, so that it takes at most four times that.
  */
-#include "kv/session.h"
+#include "kv/session_internal.h"
 
 #include "base/hash.h"
 #include "base/limits.h"
@@ -21,31 +21,6 @@ enum {
     RING_CAPACITY_MIN = 4,
     EXPIRED_PER_ENTRY = 16,
     CLOCK_STEP_MS_MAX = 60 * 1000,
-};
-
-struct stored_reply {
-    uint64_t sequence;
-    uint64_t revision;
-    uint64_t count;
-    int32_t status;
-    bool more;
-};
-
-STATIC_CHECK(sizeof(struct stored_reply) == KV_REPLY_SIZE, "the limit in bytes is about these");
-
-struct session {
-    struct list recent;
-    struct list holder;   /* in no list while there are no replies */
-    struct session *next; /* in the bucket */
-    uint64_t id;
-    uint64_t used;    /* index of the last entry that named it */
-    uint64_t used_ms; /* the clock at that entry */
-    uint64_t floor;   /* at or below it everything is stale */
-    struct stored_reply *ring;
-    size_t capacity; /* 0 or a power of two */
-    size_t first;    /* the lowest sequence's place */
-    size_t count;
-    uint64_t replies_digest; /* the sum of the replies' digests */
 };
 
 /* ---- digest ---- */
@@ -75,11 +50,6 @@ static uint64_t session_digest(const struct session *session)
 
 /* ---- the ring of replies ---- */
 
-static struct stored_reply *ring_at(const struct session *session, size_t position)
-{
-    return &session->ring[(session->first + position) & (session->capacity - 1)];
-}
-
 /* The position of the first reply whose sequence is not below; count: none. */
 static size_t ring_search(const struct session *session, uint64_t sequence)
 {
@@ -87,7 +57,7 @@ static size_t ring_search(const struct session *session, uint64_t sequence)
     size_t high = session->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (ring_at(session, middle)->sequence < sequence) {
+        if (session_reply(session, middle)->sequence < sequence) {
             low = middle + 1;
         } else {
             high = middle;
@@ -101,7 +71,7 @@ static void ring_resize(struct session *session, size_t capacity)
     CHECK(capacity >= session->count);
     struct stored_reply *ring = memory_new(capacity, sizeof *ring);
     for (size_t position = 0; position < session->count; position++) {
-        ring[position] = *ring_at(session, position);
+        ring[position] = *session_reply(session, position);
     }
     free(session->ring);
     session->ring = ring;
@@ -112,22 +82,23 @@ static void ring_resize(struct session *session, size_t capacity)
 static void ring_drop_first(struct session *session)
 {
     CHECK(session->count > 0);
-    session->replies_digest -= reply_digest(ring_at(session, 0));
+    session->replies_digest -= reply_digest(session_reply(session, 0));
     session->first = (session->first + 1) & (session->capacity - 1);
     session->count--;
 }
 
-static void ring_insert(struct session *session, const struct stored_reply *reply)
+void session_insert_reply(struct session *session, const struct stored_reply *reply)
 {
     if (session->count == session->capacity) {
         ring_resize(session, session->count == 0 ? RING_CAPACITY_MIN : session->count * 2);
     }
     size_t position = ring_search(session, reply->sequence);
-    CHECK(position == session->count || ring_at(session, position)->sequence > reply->sequence);
+    CHECK(position == session->count ||
+          session_reply(session, position)->sequence > reply->sequence);
     for (size_t to = session->count; to > position; to--) {
-        *ring_at(session, to) = *ring_at(session, to - 1);
+        *session_reply(session, to) = *session_reply(session, to - 1);
     }
-    *ring_at(session, position) = *reply;
+    *session_reply(session, position) = *reply;
     session->count++;
     session->replies_digest += reply_digest(reply);
 }
@@ -168,8 +139,7 @@ void sessions_init(struct sessions *sessions, const struct kv_options *options)
     list_init(&sessions->holders);
 }
 
-/* The link that points to the session of that id, or would: the end of its chain. */
-static struct session **find(const struct sessions *sessions, uint64_t id)
+struct session **sessions_find(const struct sessions *sessions, uint64_t id)
 {
     uint8_t bytes[8];
     put_u64(bytes, id);
@@ -184,11 +154,12 @@ static struct session **find(const struct sessions *sessions, uint64_t id)
 /* Everything that changes a session is between these two. */
 static void change_begin(struct sessions *sessions, struct session *session)
 {
+    sessions_preserve(sessions, session);
     sessions->digest -= session_digest(session);
     sessions->reply_count -= session->count;
 }
 
-static void change_end(struct sessions *sessions, struct session *session)
+void sessions_change_end(struct sessions *sessions, struct session *session)
 {
     sessions->digest += session_digest(session);
     sessions->reply_count += session->count;
@@ -204,9 +175,9 @@ static void use(struct sessions *sessions, struct session *session, uint64_t ind
 {
     session->used = index;
     session->used_ms = sessions->clock_ms;
-    list_remove(&session->recent);
+    sessions_unlink(sessions, session);
     list_push(&sessions->recent, &session->recent);
-    list_remove(&session->holder); /* change_end puts it back, at the end */
+    list_remove(&session->holder); /* sessions_change_end puts it back, at the end */
 }
 
 /* Raises the floor, if it is higher, and forgets the replies that are then below it. */
@@ -215,10 +186,16 @@ static void raise_floor(struct session *session, uint64_t floor)
     if (floor > session->floor) {
         session->floor = floor;
     }
-    while (session->count > 0 && ring_at(session, 0)->sequence <= session->floor) {
+    while (session->count > 0 && session_reply(session, 0)->sequence <= session->floor) {
         ring_drop_first(session);
     }
     ring_shrink(session);
+}
+
+void session_free(struct session *session)
+{
+    free(session->ring);
+    free(session);
 }
 
 /* Takes the session that the link points to out of everything. */
@@ -227,13 +204,26 @@ static void discard(struct sessions *sessions, struct session **link)
     struct session *session = *link;
     CHECK(session != NULL);
     CHECK(sessions->count > 0);
-    change_begin(sessions, session);
+    sessions->digest -= session_digest(session);
+    sessions->reply_count -= session->count;
     sessions->count--;
     *link = session->next;
-    list_remove(&session->recent);
+    sessions_unlink(sessions, session);
     list_remove(&session->holder);
-    free(session->ring);
-    free(session);
+    sessions_dispose(sessions, session);
+}
+
+struct session *sessions_add(struct sessions *sessions, struct session **link, uint64_t id)
+{
+    CHECK(*link == NULL);
+    struct session *session = memory_new(1, sizeof *session);
+    session->id = id;
+    session->frozen = sessions->freezings;
+    *link = session;
+    list_init(&session->recent);
+    list_init(&session->holder);
+    sessions->count++;
+    return session;
 }
 
 static struct session *least_recent(const struct sessions *sessions)
@@ -244,11 +234,12 @@ static struct session *least_recent(const struct sessions *sessions)
 
 static void discard_least_recent(struct sessions *sessions)
 {
-    discard(sessions, find(sessions, least_recent(sessions)->id));
+    discard(sessions, sessions_find(sessions, least_recent(sessions)->id));
 }
 
 void sessions_done(struct sessions *sessions)
 {
+    CHECK(sessions->frozen == NULL);
     while (!list_empty(&sessions->recent)) {
         discard_least_recent(sessions);
     }
@@ -274,21 +265,14 @@ void sessions_open(struct sessions *sessions, uint64_t id)
     if (sessions->count == sessions->sessions_max) {
         discard_least_recent(sessions);
     }
-    struct session **link = find(sessions, id);
-    CHECK(*link == NULL);
-    struct session *session = memory_new(1, sizeof *session);
-    session->id = id;
-    *link = session;
-    list_init(&session->recent);
-    list_init(&session->holder);
-    sessions->count++;
+    struct session *session = sessions_add(sessions, sessions_find(sessions, id), id);
     use(sessions, session, id);
-    change_end(sessions, session);
+    sessions_change_end(sessions, session);
 }
 
 int sessions_close(struct sessions *sessions, uint64_t id)
 {
-    struct session **link = find(sessions, id);
+    struct session **link = sessions_find(sessions, id);
     if (*link == NULL) {
         return KV_ERR_SESSION_UNKNOWN;
     }
@@ -301,7 +285,7 @@ int sessions_close(struct sessions *sessions, uint64_t id)
 int sessions_outcome(const struct sessions *sessions, uint64_t id, uint64_t sequence,
                      struct reply *ret_reply)
 {
-    const struct session *session = *find(sessions, id);
+    const struct session *session = *sessions_find(sessions, id);
     if (session == NULL) {
         return KV_ERR_SESSION_UNKNOWN;
     }
@@ -309,10 +293,10 @@ int sessions_outcome(const struct sessions *sessions, uint64_t id, uint64_t sequ
         return KV_ERR_SEQUENCE_STALE;
     }
     size_t position = ring_search(session, sequence);
-    if (position == session->count || ring_at(session, position)->sequence != sequence) {
+    if (position == session->count || session_reply(session, position)->sequence != sequence) {
         return KV_ERR_NOT_FOUND;
     }
-    const struct stored_reply *stored = ring_at(session, position);
+    const struct stored_reply *stored = session_reply(session, position);
     *ret_reply = (struct reply){.status = stored->status,
                                 .more = stored->more,
                                 .revision = stored->revision,
@@ -323,12 +307,12 @@ int sessions_outcome(const struct sessions *sessions, uint64_t id, uint64_t sequ
 bool sessions_admit(struct sessions *sessions, const struct command *command, uint64_t index,
                     struct reply *ret_reply)
 {
-    struct session *session = *find(sessions, command->session);
+    struct session *session = *sessions_find(sessions, command->session);
     if (session != NULL) {
         change_begin(sessions, session);
         use(sessions, session, index);
         raise_floor(session, command->acknowledged);
-        change_end(sessions, session);
+        sessions_change_end(sessions, session);
     }
     int outcome = sessions_outcome(sessions, command->session, command->sequence, ret_reply);
     if (outcome == KV_ERR_NOT_FOUND) {
@@ -351,10 +335,10 @@ static void make_room(struct sessions *sessions, struct session *session, uint64
         loser = CONTAINER_OF(sessions->holders.next, struct session, holder);
     }
     CHECK(loser->count > 0);
-    uint64_t oldest = ring_at(loser, 0)->sequence;
+    uint64_t oldest = session_reply(loser, 0)->sequence;
     change_begin(sessions, loser);
     raise_floor(loser, loser == session && sequence < oldest ? sequence : oldest);
-    change_end(sessions, loser);
+    sessions_change_end(sessions, loser);
 }
 
 void sessions_store(struct sessions *sessions, const struct command *command,
@@ -364,7 +348,7 @@ void sessions_store(struct sessions *sessions, const struct command *command,
     if (MUTATION(skip_duplicate_check)) {
         return; /* What is not remembered is not recognised. */
     }
-    struct session *session = *find(sessions, command->session);
+    struct session *session = *sessions_find(sessions, command->session);
     CHECK(session != NULL);
     CHECK(command->sequence > session->floor);
     make_room(sessions, session, command->sequence);
@@ -375,8 +359,8 @@ void sessions_store(struct sessions *sessions, const struct command *command,
                                   .more = reply->more};
     if (stored.sequence > session->floor) {
         change_begin(sessions, session);
-        ring_insert(session, &stored);
-        change_end(sessions, session);
+        session_insert_reply(session, &stored);
+        sessions_change_end(sessions, session);
     }
 }
 
@@ -389,7 +373,7 @@ uint64_t sessions_digest(const struct sessions *sessions)
         struct session copy = *CONTAINER_OF(at, struct session, recent);
         copy.replies_digest = 0;
         for (size_t position = 0; position < copy.count; position++) {
-            copy.replies_digest += reply_digest(ring_at(&copy, position));
+            copy.replies_digest += reply_digest(session_reply(&copy, position));
         }
         digest += session_digest(&copy);
     }
@@ -408,7 +392,7 @@ struct walk {
 static void check_session(const struct sessions *sessions, const struct session *session,
                           struct walk *walk)
 {
-    CHECK(*find(sessions, session->id) == session);
+    CHECK(*sessions_find(sessions, session->id) == session);
     CHECK(session->used > walk->used);
     CHECK(session->used >= session->id);
     CHECK(session->used_ms >= walk->used_ms);
@@ -417,8 +401,8 @@ static void check_session(const struct sessions *sessions, const struct session 
     CHECK(session->count <= session->capacity);
     uint64_t sequence = session->floor;
     for (size_t position = 0; position < session->count; position++) {
-        CHECK(ring_at(session, position)->sequence > sequence);
-        sequence = ring_at(session, position)->sequence;
+        CHECK(session_reply(session, position)->sequence > sequence);
+        sequence = session_reply(session, position)->sequence;
     }
     if (session->count > 0) {
         CHECK(walk->holder == &session->holder);

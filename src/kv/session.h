@@ -32,9 +32,10 @@
 #include "base/list.h"
 #include "kv/kv.h"
 
-struct session; /* at the end, for session_snapshot.c */
+struct session;
+struct sessions_frozen;
 
-/* Embedded by its owner. */
+/* Embedded by its owner, and stays where it is. */
 struct sessions {
     struct session **buckets; /* by hash of the id */
     size_t bucket_count;      /* a power of two */
@@ -47,10 +48,14 @@ struct sessions {
     size_t reply_count_max;
     uint64_t ttl_ms;
     uint64_t clock_ms;
-    uint64_t digest; /* the sum of the sessions' digests */
+    uint64_t digest;                /* the sum of the sessions' digests */
+    struct sessions_frozen *frozen; /* while a snapshot is taken; else NULL */
+    uint64_t freezings;
 };
 
 void sessions_init(struct sessions *sessions, const struct kv_options *options);
+
+/* Nothing is frozen from it. */
 void sessions_done(struct sessions *sessions);
 
 /*
@@ -88,5 +93,38 @@ uint64_t sessions_digest(const struct sessions *sessions);
 
 /* Asserts every invariant. O(n). */
 void sessions_check(const struct sessions *sessions);
+
+/*
+ * All sessions as they were at one moment, to be taken one by one, in no particular order. Embedded
+ * by its owner. Freezing takes constant time; afterwards a session that changes before it was taken
+ * is copied first, once.
+ */
+struct sessions_frozen {
+    struct sessions *sessions; /* NULL: being released */
+    struct list *at;           /* in `recent`: this one and those after it were not looked at */
+    struct list saved;         /* copies, and sessions that have ended, that were not taken */
+};
+
+/* One at a time. */
+void sessions_freeze(struct sessions *sessions, struct sessions_frozen *frozen);
+
+/* The bytes of the next one to be taken; 0: there is none. */
+size_t sessions_frozen_size(struct sessions_frozen *frozen);
+
+/* Takes the next one, which exists: appends its bytes. */
+void sessions_frozen_take(struct sessions_frozen *frozen, struct buf *out);
+
+/*
+ * Ends it, whether all were taken or not, and frees up to *count of what it still holds, reducing
+ * *count by as many. True: nothing is left.
+ */
+bool sessions_frozen_release(struct sessions_frozen *frozen, size_t *count);
+
+/*
+ * Reads a session's bytes into a table whose clock is set, as of an applied index. 0 or
+ * KV_ERR_DAMAGED; of what is wrong with all sessions together, sessions_restore_end tells.
+ */
+int sessions_restore(struct sessions *sessions, struct reader *reader, uint64_t index);
+int sessions_restore_end(struct sessions *sessions);
 
 #endif

@@ -116,6 +116,106 @@ static void bench_tree(const char *name, key_fn key_of)
     tree_free(tree);
 }
 
+/* Applies a command as the next entry, one millisecond after the last. */
+static void apply(struct kv *kv, const struct command *command)
+{
+    static struct buf bytes;
+    buf_clear(&bytes);
+    command_encode(command, &bytes);
+    struct reply reply;
+    uint64_t index = kv_applied_index(kv) + 1;
+    kv_apply(kv, index, index, buf_slice(&bytes), &reply);
+}
+
+/* Every session writes once; returns the longest of these steps in milliseconds. */
+static double use_sessions(struct kv *kv, uint64_t sessions, uint64_t sequence)
+{
+    double longest = 0;
+    for (uint64_t session = 1; session <= sessions; session++) {
+        struct command put = {.operation = OPERATION_PUT,
+                              .session = session,
+                              .sequence = sequence,
+                              .key = slice_of_string("key")};
+        double start = now();
+        apply(kv, &put);
+        double took = now() - start;
+        longest = took > longest ? took : longest;
+    }
+    return longest * 1e3;
+}
+
+static void bench_freeze_sessions(void)
+{
+    enum { SESSIONS = 10000, REPLIES = 100 };
+    printf("%d sessions with %d replies\n", SESSIONS, REPLIES);
+    struct kv *kv = kv_new(&kv_options_default);
+    for (uint64_t i = 0; i < SESSIONS; i++) {
+        apply(kv, &(struct command){.operation = OPERATION_OPEN_SESSION});
+    }
+    for (uint64_t sequence = 1; sequence <= REPLIES; sequence++) {
+        (void)use_sessions(kv, SESSIONS, sequence);
+    }
+    double start = now();
+    struct kv_snapshot *snapshot = kv_freeze(kv);
+    printf("%-40s %10.3f ms\n", "freeze", (now() - start) * 1e3);
+    start = now();
+    double longest = use_sessions(kv, SESSIONS, REPLIES + 1);
+    report("first write of each while frozen", SESSIONS, start);
+    printf("%-40s %10.3f ms\n", "the longest of these", longest);
+    (void)kv_snapshot_release(snapshot, SIZE_MAX);
+    start = now();
+    (void)use_sessions(kv, SESSIONS, REPLIES + 2);
+    report("write of each while not frozen", SESSIONS, start);
+    kv_free(kv);
+}
+
+static void put_all(struct kv *kv)
+{
+    uint8_t room[KEY_SIZE];
+    uint8_t value[VALUE_SIZE] = {0};
+    for (uint64_t i = 0; i < COUNT; i++) {
+        apply(kv, &(struct command){.operation = OPERATION_PUT,
+                                    .key = random_key(i, room),
+                                    .value = slice_of(value, VALUE_SIZE)});
+    }
+}
+
+static void bench_snapshot(void)
+{
+    printf("snapshot\n");
+    struct kv *kv = kv_new(&kv_options_default);
+    put_all(kv);
+    struct kv_snapshot *snapshot = kv_freeze(kv);
+    uint64_t index = kv_snapshot_index(snapshot);
+    uint64_t digest = kv_snapshot_digest(snapshot);
+    struct buf bytes = {0};
+    double start = now();
+    while (kv_snapshot_next(snapshot, &bytes)) {
+    }
+    report("read a snapshot", COUNT, start);
+    (void)kv_snapshot_release(snapshot, SIZE_MAX);
+    kv_free(kv);
+    struct kv_restore *restore = kv_restore_begin(&kv_options_default);
+    start = now();
+    int err = kv_restore_chunk(restore, buf_slice(&bytes));
+    err = err != 0 ? err : kv_restore_end(restore, index, digest, &kv);
+    report(err == 0 ? "restore it" : "restore it: FAILED", COUNT, start);
+    buf_done(&bytes);
+    snapshot = kv_freeze(kv);
+    put_all(kv); /* so that nothing of the snapshot is shared any more */
+    double longest = 0;
+    start = now();
+    for (bool gone = false; !gone;) {
+        double step = now();
+        gone = kv_snapshot_release(snapshot, 64);
+        step = now() - step;
+        longest = step > longest ? step : longest;
+    }
+    report("release all of it, 64 nodes a step", COUNT, start);
+    printf("%-40s %10.3f ms\n", "the longest step", longest * 1e3);
+    kv_free(kv);
+}
+
 static void bench_kv(void)
 {
     printf("state machine, named keys\n");
@@ -161,5 +261,7 @@ int main(void)
     bench_tree("random", random_key);
     bench_tree("named", named_key);
     bench_kv();
+    bench_snapshot();
+    bench_freeze_sessions();
     return EXIT_SUCCESS;
 }
