@@ -109,6 +109,8 @@ struct kvapp_range {
 };
 KVAPP_PUBLIC int kvapp_list(struct kvapp_client *client, const struct kvapp_range *range,
                             struct kvapp_reply *ret_reply);
+/* A large range is deleted in several writes, each with a timeout of its own; others may come in
+ * between. The count is of all of them, also when one of them failed and the rest is left. */
 KVAPP_PUBLIC int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *range,
                                     struct kvapp_reply *ret_reply);
 

@@ -14,6 +14,7 @@ enum {
     FRAME_SIZE_MAX = 4 * 1024 * 1024,  /* bytes of one frame's payload on either port */
     APPEND_SIZE_MAX = 2 * 1024 * 1024, /* bytes of entries in one AppendEntries */
     LIST_LIMIT_MAX = 10000,            /* keys in one page of a list */
+    DELETE_LIMIT_MAX = 10000,          /* keys that one delete range removes */
     SESSION_WINDOW_MAX = 4096,         /* writes of one session from the oldest that is not
                                           answered to the newest; servers keep so many replies */
     MEMBERS_MAX = 9,                   /* servers in one cluster */

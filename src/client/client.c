@@ -348,7 +348,15 @@ int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *ra
                        struct kvapp_reply *ret_reply)
 {
     struct command command = command_of_range(OPERATION_DELETE_RANGE, range);
-    return wait_for(client, &command, ret_reply);
+    struct kvapp_reply reply;
+    uint64_t count = 0;
+    do {
+        (void)wait_for(client, &command, &reply);
+        count += reply.count;
+    } while (reply.status == 0 && reply.more);
+    reply.count = count;
+    *ret_reply = reply;
+    return reply.status;
 }
 
 /* ---- pages ---- */

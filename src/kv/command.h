@@ -53,7 +53,8 @@ enum command_flag {
  *                prefix: only keys that begin so; limit: keys in the page, 0 or more than
  *                LIST_LIMIT_MAX: LIST_LIMIT_MAX. To go on, key = the last key followed by a zero
  *                byte. A page ends early when it would pass FRAME_SIZE_MAX / 2 bytes.
- * DELETE_RANGE   key, end, prefix as above; at least one of them; [no limit]
+ * DELETE_RANGE   key, end, prefix as above; at least one of them; [no limit]. Deletes the first
+ *                DELETE_LIMIT_MAX keys of the range; to go on, the same once more, as a new write
  * OPEN_SESSION   nothing
  * CLOSE_SESSION  session; its sequence and acknowledged are not looked at
  * OUTCOME        session and sequence of the write; acknowledged: 0. A read
@@ -115,11 +116,11 @@ int command_check(const struct command *command);
  * LIST: count keys in data, each u32 size + bytes; `more` when keys of the range are left.
  * SCAN: count items in data, each key (u32 size + bytes), value (likewise), modify revision u64.
  * LIST, SCAN, GET of nothing: revision = the applied index the answer was taken at.
- * DELETE_RANGE: revision = this write's, count = keys deleted. OPEN_SESSION: revision = session id.
- * OUTCOME: applied: count = 1, data = the write's reply, encoded like this one; not applied so far:
- * count = 0; revision = the applied index the answer was taken at. Status SESSION_UNKNOWN or
- * SEQUENCE_STALE: it may have been applied, nobody knows any more; it will not be from now on.
- * Any other status: everything else is 0.
+ * DELETE_RANGE: revision = this write's, count = keys deleted; `more` as of LIST. OPEN_SESSION:
+ * revision = session id. OUTCOME: applied: count = 1, data = the write's reply, encoded like this
+ * one; not applied so far: count = 0; revision = the applied index the answer was taken at. Status
+ * SESSION_UNKNOWN or SEQUENCE_STALE: it may have been applied, nobody knows any more; it will not
+ * be from now on. Any other status: everything else is 0.
  */
 struct reply {
     int status; /* 0 or KV_ERR_* */

@@ -164,6 +164,10 @@ static void apply_delete_range(struct kv *kv, const struct command *command, str
         if (item == NULL) {
             break;
         }
+        if (reply->count == DELETE_LIMIT_MAX) {
+            reply->more = true;
+            break;
+        }
         map_delete(kv, item);
         reply->count++;
     }

@@ -81,6 +81,32 @@ static void lists_and_scans_walk_their_pages(void **state)
     assert_int_equal(kv_key_count(world->kv), 1);
 }
 
+static void a_large_range_is_deleted_in_several_writes(void **state)
+{
+    enum { COUNT = 2 * DELETE_LIMIT_MAX + 1 };
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){0});
+    struct buf bytes = {0};
+    for (int i = 0; i < COUNT; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        buf_clear(&bytes);
+        command_encode(&(struct command){.operation = OPERATION_PUT, .key = slice_of_string(key)},
+                       &bytes);
+        struct reply unused;
+        world->log_index++;
+        kv_apply(world->kv, world->log_index, 1, buf_slice(&bytes), &unused);
+    }
+    buf_done(&bytes);
+    struct kvapp_range range = {.prefix = "k", .prefix_size = 1};
+    struct kvapp_reply reply;
+    assert_int_equal(kvapp_delete_range(world->client, &range, &reply), 0);
+    assert_int_equal(reply.count, COUNT);
+    assert_false(reply.more);
+    assert_int_equal(kv_key_count(world->kv), 0);
+}
+
 static void a_page_with_damaged_items_ends_the_walk(void **state)
 {
     (void)state;
@@ -518,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_value_put_is_got_back),
         cmocka_unit_test(conditions_reach_the_server_and_come_back),
         cmocka_unit_test(lists_and_scans_walk_their_pages),
+        cmocka_unit_test(a_large_range_is_deleted_in_several_writes),
         cmocka_unit_test(a_page_with_damaged_items_ends_the_walk),
         cmocka_unit_test(a_redirect_is_followed_and_remembered),
         cmocka_unit_test(a_redirect_may_name_a_server_beyond_the_list),

@@ -471,7 +471,16 @@ static void deleting_every_key_gives_the_memory_back(void **state)
     }
     assert_true(kv_memory(driver.kv) > 20000 * (5 + 10));
     struct command all = {.operation = OPERATION_DELETE_RANGE, .prefix = text("k")};
-    assert_int_equal(apply(&driver, all).count, 20000);
+    assert_int_equal(DELETE_LIMIT_MAX, 10000);
+    struct reply reply = apply(&driver, all);
+    assert_int_equal(reply.count, DELETE_LIMIT_MAX);
+    assert_true(reply.more);
+    /* The keys are the first of the range. */
+    assert_int_equal(get(&driver, "k0").status, KV_ERR_NOT_FOUND);
+    assert_int_equal(get(&driver, "k9999").status, 0);
+    reply = apply(&driver, all);
+    assert_int_equal(reply.count, DELETE_LIMIT_MAX);
+    assert_false(reply.more);
     assert_true(kv_memory(driver.kv) == empty);
     driver_done(&driver);
 }

@@ -118,6 +118,29 @@ static void a_delete_range_is_retried_to_the_same_count(void **state)
     driver_done(&driver);
 }
 
+static void that_there_are_more_is_part_of_the_stored_reply(void **state)
+{
+    (void)state;
+    struct driver driver = driver_new(4, 4);
+    uint64_t session = open_session(&driver);
+    char key[16];
+    for (int i = 0; i <= DELETE_LIMIT_MAX; i++) {
+        (void)snprintf(key, sizeof key, "a%d", i);
+        put(&driver, key, "");
+    }
+    struct command delete_all = {.operation = OPERATION_DELETE_RANGE,
+                                 .session = session,
+                                 .sequence = 1,
+                                 .prefix = slice_of_string("a")};
+    for (int i = 0; i < 2; i++) {
+        struct reply reply = apply(&driver, delete_all);
+        assert_int_equal(reply.count, DELETE_LIMIT_MAX);
+        assert_true(reply.more);
+        assert_int_equal(kv_key_count(driver.kv), 1);
+    }
+    driver_done(&driver);
+}
+
 static void writes_that_arrive_out_of_order_are_each_applied_once(void **state)
 {
     (void)state;
@@ -329,6 +352,7 @@ int main(void)
         cmocka_unit_test(a_write_logged_many_times_is_applied_once),
         cmocka_unit_test(errors_are_stored_replies_too),
         cmocka_unit_test(a_delete_range_is_retried_to_the_same_count),
+        cmocka_unit_test(that_there_are_more_is_part_of_the_stored_reply),
         cmocka_unit_test(writes_that_arrive_out_of_order_are_each_applied_once),
         cmocka_unit_test(what_was_acknowledged_is_stale),
         cmocka_unit_test(an_old_acknowledgement_lowers_nothing),
