@@ -46,13 +46,22 @@ struct kv *kv_new(const struct kv_options *options)
 
 void kv_free(struct kv *kv)
 {
-    if (kv == NULL) {
-        return;
+    if (kv != NULL) {
+        bool gone = kv_release(kv, SIZE_MAX);
+        CHECK(gone);
     }
-    tree_free(kv->tree);
+}
+
+bool kv_release(struct kv *kv, size_t nodes)
+{
+    CHECK(kv->sessions.frozen == NULL);
+    if (!tree_release(kv->tree, nodes)) {
+        return false;
+    }
     sessions_done(&kv->sessions);
     buf_done(&kv->page);
     free(kv);
+    return true;
 }
 
 /* ---- the map, with its digest ---- */

@@ -28,8 +28,14 @@ extern const struct kv_options kv_options_default;
 
 struct kv *kv_new(const struct kv_options *options);
 
-/* No snapshot of it is left that is not being released. */
+/* No snapshot of it is left that is not being released. Takes NULL. */
 void kv_free(struct kv *kv);
+
+/*
+ * The same in steps of bounded work, about `nodes` nodes of the tree with their items each. True:
+ * it is gone. After the first step only further ones are allowed.
+ */
+bool kv_release(struct kv *kv, size_t nodes);
 
 /*
  * Applies the entry `index`, which follows the last one applied. `command` is an entry's payload;

@@ -144,6 +144,22 @@ static void the_state_machine_may_go_before_its_snapshot(void **state)
     free(history);
 }
 
+static void a_state_machine_is_released_in_steps(void **state)
+{
+    (void)state;
+    const struct kv_options options = small_options();
+    struct history *history = history_new(80);
+    struct driver driver = driver_with(&options);
+    step_many(history, &driver, NULL, 5000);
+    size_t steps = 1;
+    while (!kv_release(driver.kv, 2)) {
+        steps++;
+    }
+    assert_true(steps > 3);
+    buf_done(&driver.bytes);
+    free(history);
+}
+
 static void an_empty_state_comes_back_empty(void **state)
 {
     (void)state;
@@ -228,6 +244,7 @@ int main(void)
         cmocka_unit_test(writes_between_the_chunks_do_not_change_a_snapshot),
         cmocka_unit_test(a_snapshot_is_released_in_steps),
         cmocka_unit_test(the_state_machine_may_go_before_its_snapshot),
+        cmocka_unit_test(a_state_machine_is_released_in_steps),
         cmocka_unit_test(an_empty_state_comes_back_empty),
         cmocka_unit_test(chunks_are_bounded_and_come_back_one_by_one),
         cmocka_unit_test(the_next_entry_follows_the_snapshot_s_index),
