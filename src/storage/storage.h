@@ -5,6 +5,7 @@
  *     DIR/IDENTITY       cluster id, node id
  *     DIR/VOTE           two alternating checksummed slots: term, voted_for, newest synced batch
  *     DIR/log-%016x      segments of batches of entries
+ *     DIR/snapshot-%016x whole states of the state machine; snapshot.h
  *
  * Writing goes in batches: entries and votes are staged in memory, storage_flush closes what was
  * staged under a ticket, and at most one write is in flight; what is flushed meanwhile becomes the
@@ -70,14 +71,35 @@ struct storage_run {
     uint64_t term;
     uint64_t count;
 };
+
+enum {
+    SNAPSHOT_MEMBERSHIP_SIZE_MAX = 8 * 1024,
+    SNAPSHOT_CHUNK_SIZE_MAX = 1024 * 1024, /* before compression */
+};
+
+/* What a snapshot says of itself. */
+struct storage_snapshot_meta {
+    uint64_t index;          /* the last entry whose effects it holds */
+    uint64_t term;           /* of that entry */
+    uint64_t digest;         /* of the state */
+    struct slice membership; /* the members at that index, in an encoding that is not looked at */
+};
+
 struct storage_restored {
     uint64_t term;
     uint64_t voted_for;
     const struct storage_run *runs; /* valid until the next call */
     size_t run_count;
-    uint64_t first_index;
-    uint64_t last_index;
-    uint64_t torn_bytes; /* cut from the tail: bytes of a batch that a crash left unfinished */
+    uint64_t first_index;   /* <= snapshot_index + 1 */
+    uint64_t previous_term; /* of entry first_index - 1; 0 when first_index is 1 */
+    uint64_t last_index;    /* first_index - 1: the log is empty */
+    uint64_t torn_bytes;    /* cut from the tail: bytes of a batch that a crash left unfinished */
+    /* The newest whole snapshot; an index of 0: none. storage_snapshot_read_next gives the state.
+     * The log holds its last entry, or begins right behind it. */
+    uint64_t snapshot_index;
+    uint64_t snapshot_term;
+    uint64_t snapshot_digest;
+    struct slice membership; /* valid until the next call */
 };
 void storage_restored(struct storage *storage, struct storage_restored *ret_restored);
 
@@ -100,6 +122,13 @@ void storage_append_encoded(struct storage *storage, struct slice encoded);
 
 /* Stages the forgetting of all entries from index `from` on; from <= storage_last_index(). */
 void storage_truncate(struct storage *storage, uint64_t from);
+
+/*
+ * Stages the forgetting of the whole log, which begins anew at index + 1, behind an entry of
+ * `term`. For a received snapshot that the log does not lead to; it must be the newest one. The
+ * old log is recycled in the background once this is durable.
+ */
+void storage_reset(struct storage *storage, uint64_t index, uint64_t term);
 
 /* Stages the term and vote; 0: voted for nobody. */
 void storage_vote(struct storage *storage, uint64_t term, uint64_t voted_for);
