@@ -14,9 +14,15 @@ enum {
     AT_SEGMENT = 40,
     AT_VOTE = 48,
     AT_BINDING = 56,
+    AT_PREVIOUS = 64,
+    AT_FLAGS = 72,
+    AT_ZERO = 76,
 };
 
-STATIC_CHECK(BATCH_HEADER_SIZE == AT_BINDING + 8, "the binding ends the header");
+/* Of the flags. */
+#define FLAG_RESET UINT32_C(1)
+
+STATIC_CHECK(BATCH_HEADER_SIZE == AT_ZERO + 4, "the reserved bytes end the header");
 
 uint64_t batch_disk_size(const struct batch *batch)
 {
@@ -50,6 +56,9 @@ void batch_encode(const struct batch *batch, struct batch_place place,
     put_u64(at + AT_SEGMENT, batch->segment);
     put_u64(at + AT_VOTE, batch->vote_sequence);
     put_u64(at + AT_BINDING, batch->binding);
+    put_u64(at + AT_PREVIOUS, batch->previous_term);
+    put_u32(at + AT_FLAGS, batch->reset ? FLAG_RESET : 0);
+    put_u32(at + AT_ZERO, 0);
     put_u64(at, header_checksum(at, place));
 }
 
@@ -71,9 +80,12 @@ int batch_decode(const uint8_t at[BATCH_HEADER_SIZE], struct batch_place place,
         .segment = get_u64(at + AT_SEGMENT),
         .vote_sequence = get_u64(at + AT_VOTE),
         .binding = get_u64(at + AT_BINDING),
+        .previous_term = get_u64(at + AT_PREVIOUS),
+        .reset = (get_u32(at + AT_FLAGS) & FLAG_RESET) != 0,
     };
     if (batch_disk_size(&batch) > BATCH_SIZE_MAX || batch.first_index == 0 || batch.sequence == 0 ||
-        (batch.count == 0) != (batch.size == 0)) {
+        (batch.count == 0) != (batch.size == 0) || (get_u32(at + AT_FLAGS) & ~FLAG_RESET) != 0 ||
+        get_u32(at + AT_ZERO) != 0) {
         return KV_ERR_CHECKSUM;
     }
     *ret_batch = batch;

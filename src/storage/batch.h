@@ -6,6 +6,10 @@
  *      ├────────┼─────┼───────┼─────┼─────┼────────┼───────────┼───────┼─────────────┼───────┤
  *      │checksum│magic│version│size │count│sequence│first index│segment│vote sequence│binding│
  *      └────────┴─────┴───────┴─────┴─────┴────────┴───────────┴───────┴─────────────┴───────┘
+ *      64            72    76
+ *      ├─────────────┼─────┼────┐
+ *      │previous term│flags│zero│
+ *      └─────────────┴─────┴────┘
  *      then `size` bytes of `count` entries in the encoding of entry.h, then zeros to the sector.
  *
  * The header's checksum is seeded with the segment's salt and the batch's offset: bytes of another
@@ -15,14 +19,20 @@
  *
  * A batch replaces everything from its first index on. Without entries it is a truncation, or,
  * when it begins behind the last index, a seal: it changes nothing, and proves by its sequence
- * that every batch before it was synced.
+ * that every batch before it was synced. One with the flag `reset` (1) forgets the whole log, which
+ * begins anew with it, wherever its first index is.
+ *
+ * The term before the first entry stands in every batch, because the entry that had it may be
+ * trimmed away.
  */
 #ifndef STORAGE_BATCH_H
 #define STORAGE_BATCH_H
 
 #include "base/bytes.h"
 
-enum { BATCH_HEADER_SIZE = 64 };
+#include <stdbool.h>
+
+enum { BATCH_HEADER_SIZE = 80 };
 
 struct batch {
     uint32_t size;          /* bytes of the entries */
@@ -32,6 +42,8 @@ struct batch {
     uint64_t segment;       /* the number of the segment it stands in */
     uint64_t vote_sequence; /* the newest vote that was synced when this was written */
     uint64_t binding;       /* fold of the entries' checksums, see batch_bind */
+    uint64_t previous_term; /* of entry first_index - 1; 0 when there is none */
+    bool reset;             /* the log begins anew */
 };
 
 /* Where a batch stands: what its checksum is seeded with. */

@@ -111,6 +111,12 @@ void cache_truncate(struct cache *cache, uint64_t from)
     }
 }
 
+void cache_restart(struct cache *cache, uint64_t next)
+{
+    cache->first = next;
+    cache->next = next;
+}
+
 struct slice cache_entry(const struct cache *cache, uint64_t index)
 {
     CHECK(index >= cache->first);

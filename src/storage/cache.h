@@ -52,6 +52,9 @@ uint8_t *cache_extend(struct cache *cache, size_t size);
 /* Forgets the entries from `from` on; the next one has that index. */
 void cache_truncate(struct cache *cache, uint64_t from);
 
+/* Forgets all entries; the next one has the index `next`. */
+void cache_restart(struct cache *cache, uint64_t next);
+
 /* The encoding of an entry that is here. */
 struct slice cache_entry(const struct cache *cache, uint64_t index);
 

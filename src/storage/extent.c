@@ -106,6 +106,11 @@ size_t extents_find(const struct extents *extents, uint64_t index)
     return extents->count;
 }
 
+void extents_clear(struct extents *extents)
+{
+    extents->count = 0;
+}
+
 void extents_trim(struct extents *extents, uint64_t segment)
 {
     size_t gone = 0;

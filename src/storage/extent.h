@@ -44,6 +44,9 @@ void extents_batch_end(struct extents *extents);
 /* The position in `at` of the extent that holds the entry, or `count` when none does. */
 size_t extents_find(const struct extents *extents, uint64_t index);
 
+/* Forgets all of them. */
+void extents_clear(struct extents *extents);
+
 /* Forgets the extents in segments below `segment`. */
 void extents_trim(struct extents *extents, uint64_t segment);
 

@@ -16,7 +16,7 @@ static void make_next_directory(struct opening *opening);
 
 bool opening_busy(const struct opening *opening)
 {
-    return opening != NULL && opening->busy;
+    return opening != NULL && (opening->busy || opening->walk.busy);
 }
 
 void opening_free(struct storage *storage)
@@ -25,7 +25,9 @@ void opening_free(struct storage *storage)
     if (opening == NULL) {
         return;
     }
-    CHECK(!opening->busy);
+    CHECK(!opening_busy(opening));
+    snapshot_walk_done(&opening->walk);
+    free(opening->snapshots);
     if (opening->file != opening->tail_file) {
         io_file_close(storage->io, opening->file);
     }
@@ -124,7 +126,7 @@ static void vote_read(struct opening *opening, int64_t result)
         return;
     }
     bool unused = opening->vote.term == 0 && opening->vote.synced_sequence == 0;
-    if (opening->segment_count == 0 && !unused) {
+    if (opening->segment_count == 0 && (!unused || opening->snapshot_count > 0)) {
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s: the log is missing: VOTE knows of batch %" PRIu64
                      ", but there is no file log-*; put the files back, or leave this server "
@@ -139,7 +141,7 @@ static void vote_read(struct opening *opening, int64_t result)
     storage->vote.wanted = opening->vote;
     storage->vote.content = opening->vote.sequence;
     storage->vote.echo_wanted = !echoed;
-    recover_start(opening);
+    choose_start(opening);
 }
 
 static void vote_opened(struct opening *opening, int64_t result)
@@ -160,7 +162,8 @@ static void vote_opened(struct opening *opening, int64_t result)
 static void check_files(struct opening *opening)
 {
     struct storage *storage = opening->storage;
-    bool has_log = opening->segment_count > 0;
+    /* A snapshot without a log is the same case: this directory has been used. */
+    bool has_log = opening->segment_count > 0 || opening->snapshot_count > 0;
     if (!opening->has_identity && (opening->has_vote || has_log)) {
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s/IDENTITY is missing, though the directory holds %s; it is not taken for a "
@@ -237,6 +240,12 @@ static void classify(struct opening *opening)
         const char *name = (const char *)names->data + at;
         at += strlen(name) + 1;
         uint64_t number = segment_number(name);
+        uint64_t index = snapshot_name_index(name);
+        if (index != 0) {
+            opening->snapshots = memory_grow(opening->snapshots, (opening->snapshot_count + 1) *
+                                                                     sizeof opening->snapshots[0]);
+            opening->snapshots[opening->snapshot_count++] = index;
+        }
         if (strcmp(name, "IDENTITY") == 0) {
             opening->has_identity = true;
         } else if (strcmp(name, "VOTE") == 0) {

@@ -3,7 +3,9 @@
  * start that is refused leaves the directory as it was.
  *
  *     opening.c   make directories ─► LOCK ─► list ─► IDENTITY ─► VOTE ─┐
- *     recover.c   ┌─ read the log, batch by batch; tell torn from damaged ◄┘
+ *     choose.c    ┌─ verify the newest snapshot, or the one before ◄───────┘
+ *     recover.c   └─► read the log, batch by batch; tell torn from damaged ─┐
+ *     choose.c    ┌─ do snapshot and log fit together? ◄────────────────────┘
  *     settle.c    └─► remove leftovers ─► sync what was found ─► zero what was torn ─► seal
  *     settle.c    or, for a new directory: make IDENTITY ─► make VOTE ─► seal in segment 1
  *
@@ -15,9 +17,16 @@
 #include "io/io.h"
 #include "storage/batch.h"
 #include "storage/segment.h"
+#include "storage/snapshot_walk.h"
 #include "storage/vote.h"
 
 #include <stdbool.h>
+
+/* What to do about damage. An empty directory or an older one would be worse than none: the server
+ * would vote as if it had never acknowledged what it then does not know. */
+#define REPAIR                                                                                     \
+    "leave this server stopped, the others go on without it; do not start it with an empty or an " \
+    "older directory, since it would vote without knowing what it has acknowledged"
 
 struct storage;
 
@@ -50,6 +59,7 @@ struct opening {
     uint64_t window_wanted; /* bytes in the window once the read is done */
     uint64_t position;
     uint64_t expected; /* the next batch's sequence; 0: not known, the log was trimmed */
+    bool reset_seen;   /* a batch that begins the log anew was seen */
     bool based;        /* a batch was seen: the log's first index is known */
     bool scanning;     /* looking for batches behind the place where the log seems to end */
     bool looking;      /* whether the log goes on at the segment's beginning */
@@ -60,6 +70,15 @@ struct opening {
     uint64_t tail_torn_end; /* bytes from tail_offset to here are remains of a torn batch */
     bool tail_has_header;   /* of the expected batch, whose entries are not all there */
     uint64_t spare_torn;    /* bytes of remains in segments behind the tail */
+
+    /* choose.c */
+    struct snapshot_walk walk;
+    uint64_t *snapshots; /* indexes by the files' names, rising */
+    size_t snapshot_count;
+    size_t snapshot_chosen; /* how many are left with the chosen one; behind it only damaged ones */
+    uint64_t damaged_term;  /* of the newest, when that is damaged; 0: not known */
+    char damage[SENTENCE_SIZE];
+    bool discard; /* the log does not lead to the chosen snapshot */
 
     /* settle.c */
     size_t name_at;
@@ -85,6 +104,8 @@ __attribute__((format(printf, 3, 4))) void opening_fail(struct opening *opening,
 void opening_fail_io(struct opening *opening, int64_t result, const char *what, const char *name);
 
 /* Steps that the next file begins with. */
+void choose_start(struct opening *opening);
+void choose_judge(struct opening *opening);
 void recover_start(struct opening *opening);
 void settle_start(struct opening *opening);
 void settle_new(struct opening *opening);

@@ -28,12 +28,6 @@
 
 enum { WINDOW_SIZE = 1024 * 1024 };
 
-/* An empty directory or an older one would be worse than none: the server would vote as if it had
- * never acknowledged what it then does not know. */
-#define REPAIR                                                                                     \
-    "leave this server stopped, the others go on without it; do not start it with an empty or an " \
-    "older directory, since it would vote without knowing what it has acknowledged"
-
 static void walk(struct opening *opening);
 static void scan(struct opening *opening);
 static void open_segment(struct opening *opening, uint64_t number);
@@ -94,62 +88,36 @@ static const uint8_t *window(struct opening *opening, uint64_t size)
 
 /* ---- taking a batch ---- */
 
-static void truncate_runs(struct storage *storage, uint64_t from)
-{
-    uint64_t last = storage->cache.next - 1;
-    while (storage->run_count > 0 && last >= from) {
-        struct storage_run *run = &storage->runs[storage->run_count - 1];
-        uint64_t gone = last - from + 1;
-        if (run->count > gone) {
-            run->count -= gone;
-            return;
-        }
-        last -= run->count;
-        storage->run_count--;
-    }
-}
-
-/* False when the term falls. */
-static bool add_to_runs(struct storage *storage, uint64_t term)
-{
-    struct storage_run *newest =
-        storage->run_count == 0 ? NULL : &storage->runs[storage->run_count - 1];
-    if (newest != NULL && term <= newest->term) {
-        newest->count++;
-        return term == newest->term;
-    }
-    if (storage->run_count == storage->run_capacity) {
-        storage->run_capacity = storage->run_capacity == 0 ? 16 : storage->run_capacity * 2;
-        storage->runs =
-            memory_grow(storage->runs, storage->run_capacity * sizeof(storage->runs[0]));
-    }
-    CHECK(storage->runs != NULL);
-    storage->runs[storage->run_count++] = (struct storage_run){.term = term, .count = 1};
-    return true;
-}
-
-/* Makes room in memory for a batch that begins at `first`; false when it cannot follow. */
-static bool continue_at(struct opening *opening, uint64_t first)
+/* The log begins, or begins anew, with the batch. */
+static void begin_at(struct opening *opening, const struct batch *batch)
 {
     struct storage *storage = opening->storage;
-    bool trimmed = opening->vote.first_segment > 1;
-    if (!opening->based || (trimmed && first < storage->first_index)) {
-        /* A trimmed log begins anywhere; a whole one with the first index there is. */
-        if (!trimmed && first != 1) {
-            return false;
-        }
-        opening->based = true;
-        storage->first_index = first;
-        storage->run_count = 0;
-        uint64_t size_max = storage->cache.size_max;
-        cache_done(&storage->cache);
-        cache_init(&storage->cache, size_max, first);
+    opening->based = true;
+    opening->reset_seen = opening->reset_seen || batch->reset;
+    terms_reset(&storage->terms, batch->first_index, batch->previous_term);
+    cache_restart(&storage->cache, batch->first_index);
+    extents_clear(&storage->extents);
+}
+
+/* Makes room in memory for a batch; false when it cannot follow. */
+static bool continue_with(struct opening *opening, const struct batch *batch)
+{
+    struct storage *storage = opening->storage;
+    struct terms *terms = &storage->terms;
+    /* A trimmed log begins anywhere, even below what it seemed to begin with: the batch replaces
+     * entries whose predecessors were trimmed. A whole one begins with the first index there is. */
+    bool trimmed = opening->vote.first_segment > 1 && !opening->reset_seen;
+    uint64_t first = batch->first_index;
+    if (batch->reset || (trimmed && (!opening->based || first < terms->first))) {
+        begin_at(opening, batch);
         return true;
     }
-    if (first < storage->first_index || first > storage->cache.next) {
+    opening->based = true;
+    if (first < terms->first || first > terms->next ||
+        terms_at(terms, first - 1) != batch->previous_term) {
         return false;
     }
-    truncate_runs(storage, first);
+    terms_truncate(terms, first);
     cache_truncate(&storage->cache, first);
     return true;
 }
@@ -158,13 +126,13 @@ static bool continue_at(struct opening *opening, uint64_t first)
 static bool take_batch(struct opening *opening, const struct batch *batch, const uint8_t *at)
 {
     struct storage *storage = opening->storage;
-    if (!continue_at(opening, batch->first_index)) {
+    if (!continue_with(opening, batch)) {
         return false;
     }
     extents_batch_begin(&storage->extents, opening->number, opening->position, batch->first_index);
     for (uint32_t i = 0; i < batch->count; i++) {
         size_t size = entry_encoded_size(get_u32(at + ENTRY_SIZE_OFFSET));
-        if (!add_to_runs(storage, get_u64(at + ENTRY_TERM_OFFSET))) {
+        if (!terms_add(&storage->terms, get_u64(at + ENTRY_TERM_OFFSET))) {
             return false;
         }
         memcpy(cache_extend(&storage->cache, size), at, size);
@@ -208,7 +176,7 @@ static void recovered(struct opening *opening)
         return;
     }
     storage->torn_bytes = opening->tail_torn_end - opening->tail_offset + opening->spare_torn;
-    settle_start(opening);
+    choose_judge(opening);
 }
 
 /* ---- scanning ---- */

@@ -132,7 +132,7 @@ void settle_new(struct opening *opening)
 static bool lift_term(struct storage *storage)
 {
     struct vote *vote = &storage->vote.wanted;
-    uint64_t last_term = storage->run_count == 0 ? 0 : storage->runs[storage->run_count - 1].term;
+    uint64_t last_term = terms_at(&storage->terms, storage->terms.next - 1);
     bool lifted = last_term > vote->term;
     if (lifted) {
         vote->term = last_term;
@@ -168,10 +168,14 @@ static void settle_end(struct opening *opening)
     if (opening->tail_file != NULL) {
         take_tail(opening);
     }
+    if (opening->discard) {
+        const struct snapshot_header *newest = &storage->snapshots.newest;
+        storage_restart_log(storage, newest->index, newest->term);
+    }
     bool lifted = lift_term(storage);
     uint64_t sequence = storage->writer.sequence;
     bool sealed = sequence > 0 && opening->vote.synced_sequence >= sequence;
-    if (sealed && !lifted && storage->torn_bytes == 0) {
+    if (sealed && !lifted && !opening->discard && storage->torn_bytes == 0) {
         storage_opened(storage, 0);
         return;
     }
@@ -281,8 +285,10 @@ static void unlinked(struct opening *opening, int64_t result)
 static bool is_leftover(const struct opening *opening, const char *name)
 {
     uint64_t number = segment_number(name);
-    return strcmp(name, "spare.tmp") == 0 || strcmp(name, "VOTE.tmp") == 0 ||
-           strcmp(name, "IDENTITY.tmp") == 0 ||
+    uint64_t index = snapshot_name_index(name);
+    return (index != 0 && index < opening->storage->snapshots.older) ||
+           strcmp(name, SNAPSHOT_TAKING_NAME) == 0 || strcmp(name, "spare.tmp") == 0 ||
+           strcmp(name, "VOTE.tmp") == 0 || strcmp(name, "IDENTITY.tmp") == 0 ||
            (number != 0 && number < opening->vote.first_segment);
 }
 
@@ -303,12 +309,39 @@ static bool unlink_spare(struct opening *opening)
     return true;
 }
 
+static void damaged_renamed(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "renaming a damaged snapshot in", "");
+        return;
+    }
+    unlink_next(opening);
+}
+
+/* Out of the way, but not gone: it may be looked into. */
+static void rename_damaged(struct opening *opening, const char *name)
+{
+    struct storage *storage = opening->storage;
+    char to[SNAPSHOT_NAME_SIZE + sizeof ".damaged"];
+    (void)snprintf(to, sizeof to, "%s.damaged", name);
+    TRACE(storage->trace, TRACE_WARN, "%s/%s is damaged and was renamed to %s", storage->path, name,
+          to);
+    struct io_file_op *op = opening_begin(opening, damaged_renamed);
+    opening->path = storage_path(storage, name);
+    opening->path_to = storage_path(storage, to);
+    io_rename(storage->io, op, opening->path, opening->path_to);
+}
+
 static void unlink_next(struct opening *opening)
 {
     const struct buf *names = &opening->names;
     while (opening->name_at < names->size) {
         const char *name = (const char *)names->data + opening->name_at;
         opening->name_at += strlen(name) + 1;
+        if (snapshot_name_index(name) > opening->storage->snapshots.newest.index) {
+            rename_damaged(opening, name);
+            return;
+        }
         if (is_leftover(opening, name)) {
             struct io_file_op *op = opening_begin(opening, unlinked);
             opening->path = storage_path(opening->storage, name);

@@ -46,7 +46,7 @@ void storage_snapshot_begin(struct storage *storage, struct storage_snapshot_tak
 
 /*
  * Adds the next chunk, 1 to SNAPSHOT_CHUNK_SIZE_MAX bytes, borrowed for the call. It is compressed
- * in the call, so a chunk should be about 64 KiB: that delays a turn by some 0.1 ms. `done`: the
+ * in the call, so a chunk should be about 64 KiB: that delays a turn by some 0.4 ms. `done`: the
  * next may come.
  */
 void storage_snapshot_chunk(struct storage *storage, struct slice raw);
@@ -54,7 +54,8 @@ void storage_snapshot_chunk(struct storage *storage, struct slice raw);
 /* Ends it. `done` with 0: it is durable under its name, and older ones than two were removed. */
 void storage_snapshot_commit(struct storage *storage);
 
-/* Gives it up. The answer to a call in flight does not come; `done` comes once, for this call. */
+/* Gives it up, at any time before storage_snapshot_commit. The answer to a call in flight does not
+ * come; `done` comes once, for this call. */
 void storage_snapshot_abandon(struct storage *storage);
 
 /* ---- reading back, for the state machine ---- */
@@ -67,7 +68,8 @@ struct storage_snapshot_read {
      */
     void (*done)(struct storage_snapshot_read *read, int err, struct slice raw,
                  const char *sentence);
-    struct storage_snapshot_meta meta; /* of what is read; from the first answer on */
+    struct storage_snapshot_meta meta; /* of what is read, from the first answer on; the
+                                          membership goes with the last one */
     void *backend;
 };
 
@@ -120,9 +122,8 @@ struct storage_receive {
      */
     void (*done)(struct storage_receive *receive, int err, const char *sentence);
     uint64_t offset;                   /* where to go on */
-    struct storage_snapshot_meta meta; /* of what was received; once the end was answered with 0,
-                                          its membership lent until the struct is used again or
-                                          the storage closed */
+    struct storage_snapshot_meta meta; /* of what was received; when the end is answered with 0,
+                                          its membership lent for the length of the call */
     void *backend;
 };
 
@@ -143,7 +144,8 @@ void storage_receive_bytes(struct storage *storage, uint64_t offset, struct slic
  */
 void storage_receive_end(struct storage *storage);
 
-/* Breaks it off; what has come stays, for a later receive to go on. No answer comes any more. */
+/* Breaks it off, at any time before storage_receive_end; what has come stays, for a later receive
+ * to go on. No answer comes any more, and the struct may be used again at once. */
 void storage_receive_abandon(struct storage *storage);
 
 #endif

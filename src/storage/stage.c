@@ -27,6 +27,7 @@ void storage_append(struct storage *storage, const struct entry *entry)
 {
     CHECK(storage->state == STORAGE_OPEN);
     CHECK(entry->index == storage->cache.next);
+    CHECK(terms_add(&storage->terms, entry->term));
     entry_encode(entry, stage(storage, entry_encoded_size(entry->payload.size)));
 }
 
@@ -35,6 +36,7 @@ void storage_append_encoded(struct storage *storage, struct slice encoded)
     CHECK(storage->state == STORAGE_OPEN);
     CHECK(encoded.size >= ENTRY_HEADER_SIZE);
     CHECK(get_u64(encoded.data + ENTRY_INDEX_OFFSET) == storage->cache.next);
+    CHECK(terms_add(&storage->terms, get_u64(encoded.data + ENTRY_TERM_OFFSET)));
     memcpy(stage(storage, encoded.size), encoded.data, encoded.size);
 }
 
@@ -51,11 +53,33 @@ void storage_truncate(struct storage *storage, uint64_t from)
     CHECK(from > 0);
     CHECK(from < storage->cache.next);
     cache_truncate(&storage->cache, from);
+    terms_truncate(&storage->terms, from);
     lower(&storage->synced_last, from - 1);
     lower(&storage->flushed_last, from - 1);
     lower(&storage->round.last, from - 1);
     writer_truncate(&storage->writer, from);
     read_truncate(storage, from);
+}
+
+void storage_restart_log(struct storage *storage, uint64_t index, uint64_t term)
+{
+    cache_restart(&storage->cache, index + 1);
+    terms_reset(&storage->terms, index + 1, term);
+    extents_clear(&storage->extents);
+    storage->synced_last = index;
+    storage->flushed_last = index;
+    storage->round.last = index;
+    storage->reset_staged = true;
+}
+
+void storage_reset(struct storage *storage, uint64_t index, uint64_t term)
+{
+    CHECK(storage->state == STORAGE_OPEN);
+    CHECK(index == storage->snapshots.newest.index);
+    CHECK(term == storage->snapshots.newest.term);
+    storage_restart_log(storage, index, term);
+    writer_reset(&storage->writer, index);
+    read_truncate(storage, 1);
 }
 
 void storage_vote(struct storage *storage, uint64_t term, uint64_t voted_for)
@@ -163,6 +187,10 @@ uint64_t storage_fit(const struct storage *storage, uint64_t first, uint64_t las
 void storage_trim(struct storage *storage, uint64_t index)
 {
     CHECK(storage->state == STORAGE_OPEN);
+    if (storage->reset_staged || (storage->writer.busy && storage->writer.batch.reset)) {
+        /* The old log stays until it is known on the disk that it is not needed. */
+        return;
+    }
     /* A segment with a synced batch always stays: it says where the log goes on. */
     uint64_t keep = storage->writer.synced_segment;
     for (size_t i = 0; i < storage->extents.count; i++) {
@@ -172,8 +200,13 @@ void storage_trim(struct storage *storage, uint64_t index)
             break;
         }
     }
-    if (keep > storage->vote.wanted.first_segment && storage->error == 0) {
-        storage->vote.wanted.first_segment = keep;
+    storage_keep_segments(storage, keep);
+}
+
+void storage_keep_segments(struct storage *storage, uint64_t number)
+{
+    if (number > storage->vote.wanted.first_segment && storage->error == 0) {
+        storage->vote.wanted.first_segment = number;
         (void)vote_store(&storage->vote);
     }
 }
@@ -181,14 +214,20 @@ void storage_trim(struct storage *storage, uint64_t index)
 void storage_restored(struct storage *storage, struct storage_restored *ret_restored)
 {
     CHECK(storage->state == STORAGE_OPEN);
+    const struct snapshot_header *newest = &storage->snapshots.newest;
     *ret_restored = (struct storage_restored){
         .term = storage->staged_vote.term,
         .voted_for = storage->staged_vote.voted_for,
-        .runs = storage->runs,
-        .run_count = storage->run_count,
-        .first_index = storage->first_index,
+        .runs = storage->terms.runs,
+        .run_count = storage->terms.count,
+        .first_index = storage->terms.first,
+        .previous_term = storage->terms.previous,
         .last_index = storage->cache.next - 1,
         .torn_bytes = storage->torn_bytes,
+        .snapshot_index = newest->index,
+        .snapshot_term = newest->term,
+        .snapshot_digest = newest->digest,
+        .membership = buf_slice(&storage->snapshots.membership),
     };
 }
 

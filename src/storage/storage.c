@@ -68,7 +68,8 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
     storage->vote.storage = storage;
     storage->maker.storage = storage;
     storage->writer.storage = storage;
-    storage->first_index = 1;
+    terms_reset(&storage->terms, 1, 0);
+    snapshots_init(&storage->snapshots);
     list_init(&storage->reads);
     cache_init(&storage->cache, options->cache_size, 1);
     io_timer_init(&storage->later, later_due);
@@ -80,7 +81,8 @@ static bool idle(const struct storage *storage)
 {
     bool writer_busy = storage->writer.busy && !storage->writer.waiting;
     return !writer_busy && !storage->vote.busy && !storage->maker.busy &&
-           list_empty(&storage->reads) && !opening_busy(storage->opening);
+           list_empty(&storage->reads) && !opening_busy(storage->opening) &&
+           !snapshots_busy(&storage->snapshots);
 }
 
 /* Frees everything; nothing is in flight. */
@@ -100,7 +102,8 @@ static void storage_end(struct storage *storage)
     cache_done(&storage->cache);
     extents_done(&storage->extents);
     segments_done(&storage->segments);
-    free(storage->runs);
+    terms_done(&storage->terms);
+    snapshots_done(&storage->snapshots);
     free(storage->path);
     free(storage);
     handler->closed(context);
@@ -144,7 +147,8 @@ static void report(struct storage *storage, uint64_t ticket)
 
 static bool log_is_dirty(const struct storage *storage, uint64_t last)
 {
-    return last > storage->synced_last || storage->disk_last > storage->synced_last;
+    return last > storage->synced_last || storage->disk_last > storage->synced_last ||
+           storage->reset_staged;
 }
 
 /* Takes the round one step on; true when it is at its end. */
@@ -242,6 +246,11 @@ static void trim_advance(struct storage *storage)
     uint64_t lowest = storage->segments.at[0].number;
     extents_trim(&storage->extents, first);
     segments_trim(&storage->segments, first);
+    uint64_t left =
+        storage->extents.count == 0 ? storage->synced_last + 1 : storage->extents.at[0].first;
+    if (left > storage->terms.first) {
+        terms_trim(&storage->terms, left);
+    }
     maker_free_segments(&storage->maker, lowest, first);
 }
 

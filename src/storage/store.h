@@ -22,13 +22,13 @@
 #include "storage/identity.h"
 #include "storage/maker.h"
 #include "storage/segment.h"
+#include "storage/snapshots.h"
 #include "storage/storage.h"
+#include "storage/terms.h"
 #include "storage/vote.h"
 #include "storage/writer.h"
 
 #include <stdbool.h>
-
-enum { SENTENCE_SIZE = 1024 };
 
 enum storage_state {
     STORAGE_OPENING,
@@ -70,11 +70,13 @@ struct storage {
     struct opening *opening; /* only while opening */
     struct cache cache;
     struct extents extents;
+    struct terms terms; /* of what is staged */
     struct segments segments;
     struct vote_file vote;
     struct maker maker;
     struct writer writer;
     struct list reads; /* in flight */
+    struct snapshots snapshots;
     struct io_timer later;
 
     /* Invariant: synced_last <= flushed_last <= cache.next - 1. */
@@ -82,6 +84,7 @@ struct storage {
     uint64_t disk_last;    /* the last index in the log on the disk: > synced_last when entries
                               were forgotten that the disk still has */
     uint64_t flushed_last; /* entries up to here were flushed */
+    bool reset_staged;     /* the next batch begins the log anew */
     uint64_t ticket;       /* the newest flushed */
     uint64_t ticket_done;  /* the newest reported */
     struct vote staged_vote;
@@ -89,10 +92,6 @@ struct storage {
     bool vote_flushed; /* and not yet in a round */
     struct round round;
 
-    struct storage_run *runs;
-    size_t run_count;
-    size_t run_capacity;
-    uint64_t first_index; /* of the runs: 1 unless the log was trimmed */
     uint64_t torn_bytes;
     struct storage_stats stats;
 };
@@ -111,6 +110,12 @@ void storage_fail(struct storage *storage, int64_t result, const char *what, con
 
 /* Something completed: begin the next round, report, or go on closing. Called from io_run only. */
 void storage_moved(struct storage *storage);
+
+/* Forgets the log in memory, as storage_reset; the next batch says so on the disk. */
+void storage_restart_log(struct storage *storage, uint64_t index, uint64_t term);
+
+/* Segments below `number` are not needed any more; they are reused once VOTE says so. */
+void storage_keep_segments(struct storage *storage, uint64_t number);
 
 /* Begins to write what was flushed; no round may be active. */
 void storage_round_begin(struct storage *storage);

@@ -34,7 +34,10 @@ static void gather(struct writer *writer, uint64_t last, uint64_t room)
         .first_index = storage->synced_last + 1,
         .segment = writer->segment.number,
         .vote_sequence = storage->vote.content,
+        .previous_term = terms_at(&storage->terms, storage->synced_last),
+        .reset = storage->reset_staged,
     };
+    storage->reset_staged = false;
     writer->parts[0] = (struct iovec){.iov_base = writer->header, .iov_len = BATCH_HEADER_SIZE};
     writer->part_count = 1;
     uint64_t size_max = (room < BATCH_SIZE_MAX ? room : BATCH_SIZE_MAX) - BATCH_HEADER_SIZE;
@@ -141,6 +144,24 @@ void writer_seal(struct writer *writer)
     write_batch(writer, writer->batch_last);
 }
 
+/* What the log on the disk is after the batch that was just written. */
+static void note_written(struct writer *writer)
+{
+    struct storage *storage = writer->storage;
+    const struct batch *batch = &writer->batch;
+    if (writer->stale) {
+        writer->stale = false;
+        return;
+    }
+    storage->disk_last = batch->first_index + batch->count - 1;
+    if (writer->batch_last >= batch->first_index) {
+        storage->synced_last = writer->batch_last;
+    }
+    if (batch->reset) {
+        storage_keep_segments(storage, batch->segment);
+    }
+}
+
 static void batch_written(struct io_file_op *op, int64_t result)
 {
     struct writer *writer = CONTAINER_OF(op, struct writer, op);
@@ -163,10 +184,7 @@ static void batch_written(struct io_file_op *op, int64_t result)
     writer->sequence = batch->sequence;
     writer->synced_sequence = batch->sequence;
     writer->synced_segment = batch->segment;
-    storage->disk_last = batch->first_index + batch->count - 1;
-    if (writer->batch_last >= batch->first_index) {
-        storage->synced_last = writer->batch_last;
-    }
+    note_written(writer);
     storage->stats.writes++;
     storage->stats.syncs++;
     storage->stats.entries += batch->count;
@@ -182,6 +200,16 @@ void writer_truncate(struct writer *writer, uint64_t from)
     }
     writer->batch_last = from - 1;
     writer->torn = !writer->waiting;
+}
+
+void writer_reset(struct writer *writer, uint64_t last)
+{
+    if (!writer->busy) {
+        return;
+    }
+    writer->batch_last = last;
+    writer->torn = !writer->waiting;
+    writer->stale = !writer->waiting;
 }
 
 void writer_segment_ready(struct writer *writer, const struct segment *segment,

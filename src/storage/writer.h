@@ -37,6 +37,7 @@ struct writer {
     bool waiting; /* for a segment */
     bool sealing; /* the batch is a seal */
     bool torn;    /* entries of the batch in flight were truncated: its blocks must stay */
+    bool stale;   /* the whole log was reset behind the batch in flight */
     struct io_file_op op;
     struct iovec parts[WRITER_PARTS_MAX];
     size_t part_count;
@@ -53,6 +54,9 @@ void writer_seal(struct writer *writer);
 
 /* The entries from `from` on were truncated. */
 void writer_truncate(struct writer *writer, uint64_t from);
+
+/* The whole log was forgotten; its last index is `last` now. */
+void writer_reset(struct writer *writer, uint64_t last);
 
 /* A prepared segment is there; takes the file. */
 void writer_segment_ready(struct writer *writer, const struct segment *segment,

@@ -50,6 +50,18 @@ void model_truncate(struct model *model, struct scene *scene, uint64_t from)
     storage_truncate(scene->storage, from);
 }
 
+void model_reset(struct model *model, struct scene *scene, uint64_t index, uint64_t term)
+{
+    struct moment *next = next_moment(model);
+    CHECK(index <= MODEL_INDEX_MAX);
+    for (uint64_t i = next->last + 1; i < index; i++) {
+        next->terms[i] = 0;
+    }
+    next->last = index;
+    next->terms[index] = term;
+    storage_reset(scene->storage, index, term);
+}
+
 void model_vote(struct model *model, struct scene *scene, uint64_t term, uint64_t voted_for)
 {
     struct moment *next = next_moment(model);
@@ -78,12 +90,12 @@ static size_t stored_moment(const struct model *model, uint64_t stored)
     return at;
 }
 
-/* The entries `first` and behind are the first ones of the moment. */
+/* The entries `first` and behind, and the one before, are those of the moment. */
 static bool log_is_prefix(const struct moment *log, uint64_t first, const struct moment *moment)
 {
-    size_t size = (size_t)(log->last + 1 - first) * sizeof log->terms[0];
+    size_t size = (size_t)(log->last + 2 - first) * sizeof log->terms[0];
     return log->last <= moment->last &&
-           memcmp(log->terms + first, moment->terms + first, size) == 0;
+           memcmp(log->terms + first - 1, moment->terms + first - 1, size) == 0;
 }
 
 /* Completes the log with the entries below `first`, which were trimmed, and are what they were. */
@@ -118,6 +130,7 @@ static void check_vote(const struct model *model, size_t from, const struct mome
 static void take_runs(const struct storage_restored *restored, struct moment *ret_now)
 {
     uint64_t index = restored->first_index;
+    ret_now->terms[index - 1] = restored->previous_term;
     for (size_t i = 0; i < restored->run_count; i++) {
         for (uint64_t k = 0; k < restored->runs[i].count; k++) {
             ret_now->terms[index++] = restored->runs[i].term;

@@ -1,5 +1,7 @@
 #include "scene.h"
 
+#include "shots.h"
+
 #include "base/prng.h"
 #include "kvapp/err.h"
 
@@ -133,6 +135,15 @@ void scene_append(struct scene *scene, uint64_t term, size_t payload_size)
     make_payload(entry.index, term, payload, payload_size);
     storage_append(scene->storage, &entry);
     free(payload);
+}
+
+void scene_snapshot(struct scene *scene, uint64_t index, uint64_t term)
+{
+    struct shots shots;
+    shots_init(&shots, scene);
+    assert_true(shots_take(&shots, index, term));
+    assert_int_equal(shots.err, 0);
+    shots_done(&shots);
 }
 
 void scene_flush(struct scene *scene)

@@ -43,6 +43,8 @@ void scene_run_once(struct scene *scene);
 
 /* Appends the next entry; its payload is a function of index, term and size. */
 void scene_append(struct scene *scene, uint64_t term, size_t payload_size);
+/* Takes a snapshot of the entries up to `index`, of `term`, so that the log may be trimmed. */
+void scene_snapshot(struct scene *scene, uint64_t index, uint64_t term);
 void scene_flush(struct scene *scene);
 /* Waits until everything flushed is stored or storage failed. */
 void scene_settle(struct scene *scene);

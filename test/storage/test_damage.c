@@ -300,6 +300,16 @@ static void bytes_all_over_a_log_of_several_segments_get_the_right_verdict(void 
     subject_free(subject);
 }
 
+static uint64_t term_of(const struct storage_restored *restored, uint64_t index)
+{
+    uint64_t next = restored->first_index;
+    size_t run = 0;
+    while (next + restored->runs[run].count <= index) {
+        next += restored->runs[run++].count;
+    }
+    return restored->runs[run].term;
+}
+
 static void bytes_all_over_a_trimmed_log_get_the_right_verdict(void **state)
 {
     (void)state;
@@ -310,12 +320,16 @@ static void bytes_all_over_a_trimmed_log_get_the_right_verdict(void **state)
     scene_init(&scene, io, directory);
     subject->segment_size = 3072;
     scene.options.segment_size = 3072;
+    struct storage_restored restored;
     assert_int_equal(scene_open(&scene), 0);
     for (uint64_t term = 1; term < 9; term += 2) {
         write_some(&scene, term);
         truncate_some(&scene, term + 1);
     }
-    storage_trim(scene.storage, storage_last_index(scene.storage) - 5);
+    uint64_t trimmed = storage_last_index(scene.storage) - 5;
+    storage_restored(scene.storage, &restored);
+    scene_snapshot(&scene, trimmed - 1, term_of(&restored, trimmed - 1));
+    storage_trim(scene.storage, trimmed);
     for (int turn = 0; turn < 100; turn++) {
         scene_run_once(&scene);
     }
@@ -488,7 +502,7 @@ static const char first_segment[] = "data/log-0000000000000001";
 /* Another version, under a right checksum. */
 static void change_version(uint8_t *at, size_t size, uint64_t seed)
 {
-    put_u32(at + 12, 2);
+    put_u32(at + 12, LAYOUT_VERSION + 1);
     put_u64(at, hash_bytes_seeded(at + 8, size - 8, seed));
 }
 
@@ -545,7 +559,7 @@ static void files_of_another_server_are_refused(void **state)
 
 /* A batch of one entry behind the last, whole by all its checksums. */
 static void add_batch(struct disk *disk, const struct batches *batches, uint64_t index,
-                      uint64_t term)
+                      uint64_t term, uint64_t previous_term)
 {
     const struct placed_batch *last = &batches->at[batches->count - 1];
     struct identity identity = {.cluster_id = 0xc1, .node_id = 7};
@@ -566,6 +580,7 @@ static void add_batch(struct disk *disk, const struct batches *batches, uint64_t
         .first_index = index,
         .segment = segment.number,
         .binding = batch_bind(0, get_u64(at + BATCH_HEADER_SIZE)),
+        .previous_term = previous_term,
     };
     batch_encode(&batch, place, at);
 }
@@ -576,17 +591,21 @@ static void a_whole_batch_that_does_not_follow_is_damage(void **state)
     struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
     const struct batches *batches = &subject->batches;
     uint64_t last = batches->at[batches->count - 1].last;
+    uint64_t last_term = batches->at[batches->count - 1].terms[last - 1];
     struct storage_restored restored;
     struct disk *disk = disk_copy(subject->disk);
-    add_batch(disk, batches, last + 1, 9);
+    add_batch(disk, batches, last + 1, 9, last_term);
     assert_int_equal(open_copy(disk, &restored), 0);
     assert_int_equal(restored.last_index, last + 1);
-    /* An index left out, and a term that falls. */
+    /* An index left out, a term that falls, and another term before it. */
     disk = disk_copy(subject->disk);
-    add_batch(disk, batches, last + 2, 9);
+    add_batch(disk, batches, last + 2, 9, last_term);
     assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
     disk = disk_copy(subject->disk);
-    add_batch(disk, batches, last + 1, 1);
+    add_batch(disk, batches, last + 1, 1, last_term);
+    assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
+    disk = disk_copy(subject->disk);
+    add_batch(disk, batches, last + 1, 9, last_term + 1);
     assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
     subject_free(subject);
 }

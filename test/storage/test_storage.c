@@ -266,6 +266,7 @@ static void trimmed_segments_are_used_again(void **state)
         scene_flush(&scene);
         scene_settle(&scene);
         if (i % 20 == 0) {
+            scene_snapshot(&scene, storage_last_index(scene.storage) - 6, 1);
             storage_trim(scene.storage, storage_last_index(scene.storage) - 5);
         }
     }
@@ -278,6 +279,7 @@ static void trimmed_segments_are_used_again(void **state)
     struct storage_restored restored;
     storage_restored(scene.storage, &restored);
     assert_int_equal(restored.last_index, 400);
+    assert_int_equal(restored.previous_term, 1);
     assert_true(count_segments(place->path) <= 5);
     assert_true(restored.first_index > 1);
     assert_true(restored.first_index <= 395);

@@ -473,6 +473,7 @@ static void segments_of_another_size_are_not_used_again(void **state)
         storage_trim(scene->storage, storage_last_index(scene->storage));
         run_some(scene);
     }
+    scene_snapshot(scene, 100, 1);
     char path[64];
     int old = 0;
     for (unsigned number = 1; number < 64; number++) {
@@ -495,6 +496,7 @@ static void trimmed_files_that_are_left_go_at_the_next_start(void **state)
         scene_flush(scene);
         scene_settle(scene);
     }
+    scene_snapshot(scene, 94, 1);
     storage_trim(scene->storage, 95);
     run_some(scene);
     scene_close(scene);
