@@ -50,7 +50,7 @@ void model_truncate(struct model *model, struct scene *scene, uint64_t from)
     storage_truncate(scene->storage, from);
 }
 
-void model_reset(struct model *model, struct scene *scene, uint64_t index, uint64_t term)
+void model_note_reset(struct model *model, uint64_t index, uint64_t term)
 {
     struct moment *next = next_moment(model);
     CHECK(index <= MODEL_INDEX_MAX);
@@ -59,6 +59,11 @@ void model_reset(struct model *model, struct scene *scene, uint64_t index, uint6
     }
     next->last = index;
     next->terms[index] = term;
+}
+
+void model_reset(struct model *model, struct scene *scene, uint64_t index, uint64_t term)
+{
+    model_note_reset(model, index, term);
     storage_reset(scene->storage, index, term);
 }
 

@@ -31,6 +31,8 @@ bool model_full(const struct model *model);
 /* Each tells the scene's storage and the model the same. */
 void model_append(struct model *model, struct scene *scene, size_t payload_size);
 void model_truncate(struct model *model, struct scene *scene, uint64_t from);
+/* A reset that storage makes by itself, at its next start. */
+void model_note_reset(struct model *model, uint64_t index, uint64_t term);
 void model_reset(struct model *model, struct scene *scene, uint64_t index, uint64_t term);
 void model_vote(struct model *model, struct scene *scene, uint64_t term, uint64_t voted_for);
 void model_flush(struct model *model, struct scene *scene);
