@@ -33,6 +33,9 @@ enum frame_type {
     FRAME_PEER_WELCOME = 8,
     FRAME_STATUS_REQUEST = 9,
     FRAME_STATUS_RESPONSE = 10,
+    FRAME_SNAPSHOT_OFFER = 11,
+    FRAME_SNAPSHOT_BYTES = 12,
+    FRAME_SNAPSHOT_STATUS = 13,
 };
 
 struct frame {

@@ -5,17 +5,18 @@
  *
  * Payloads, little-endian; every Raft message begins with `from u64 │ to u64 │ term u64`:
  *
- *     PeerHello       protocol_min u16 │ protocol_max u16 │ zero u32 │ cluster_id u64 │ from u64
+ *     PeerHello       protocol_min u16 │ protocol_max u16 │ purpose u32 │ cluster_id u64 │ from u64
  *                     │ to u64
  *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
  *                     │ text (size u32, bytes)
- *     VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │ last_term u64
- *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
- *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
- *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
- *                     │ entries, each as in storage/entry.h
- *     AppendResponse  ... │ flags u64 (1: success) │ prev_index u64 │ match_index u64
- *                     │ hint_index u64 │ hint_term u64 │ read_round u64
+ *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64 │ salt
+ * u64 SnapshotBytes   offset u64 │ bytes (size u32, bytes) SnapshotStatus  state u32 │ zero u32 │
+ * offset u64 │ text (size u32, bytes) VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │
+ * last_term u64 VoteResponse    ... │ flags u64 (1: pre, 2: granted) AppendRequest   ... │
+ * prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64 │ entry_count u64 │ run_count
+ * u64 │ run_count × (term u64, count u64) │ entries, each as in storage/entry.h AppendResponse  ...
+ * │ flags u64 (1: success) │ prev_index u64 │ match_index u64 │ hint_index u64 │ hint_term u64 │
+ * read_round u64
  */
 #include "wire/peer.h"
 
@@ -34,7 +35,7 @@ void peer_hello_encode(const struct peer_hello *hello, struct buf *out)
     size_t mark = frame_begin(out, FRAME_PEER_HELLO);
     buf_put_u16(out, hello->protocol_min);
     buf_put_u16(out, hello->protocol_max);
-    buf_put_u32(out, 0);
+    buf_put_u32(out, (uint32_t)hello->purpose);
     buf_put_u64(out, hello->cluster_id);
     buf_put_u64(out, hello->from);
     buf_put_u64(out, hello->to);
@@ -46,13 +47,14 @@ int peer_hello_decode(struct slice payload, struct peer_hello *ret_hello)
     struct reader reader = reader_of(payload);
     struct peer_hello hello = {.protocol_min = reader_u16(&reader)};
     hello.protocol_max = reader_u16(&reader);
-    uint32_t reserved = reader_u32(&reader);
+    uint32_t purpose = reader_u32(&reader);
     hello.cluster_id = reader_u64(&reader);
     hello.from = reader_u64(&reader);
     hello.to = reader_u64(&reader);
-    if (!reader_finished(&reader) || reserved != 0) {
+    if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT) {
         return KV_ERR_MALFORMED;
     }
+    hello.purpose = (enum peer_purpose)purpose;
     if (hello.protocol_min == 0 || hello.protocol_min > hello.protocol_max || hello.from == 0 ||
         hello.to == 0 || hello.from == hello.to) {
         return KV_ERR_MALFORMED;
@@ -95,6 +97,87 @@ int peer_welcome_decode(struct slice payload, struct peer_welcome *ret_welcome)
         return KV_ERR_MALFORMED;
     }
     *ret_welcome = welcome;
+    return 0;
+}
+
+/* ---- snapshots ---- */
+
+void snapshot_offer_encode(const struct snapshot_offer *offer, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_SNAPSHOT_OFFER);
+    buf_put_u64(out, offer->from);
+    buf_put_u64(out, offer->to);
+    buf_put_u64(out, offer->term);
+    buf_put_u64(out, offer->index);
+    buf_put_u64(out, offer->index_term);
+    buf_put_u64(out, offer->size);
+    buf_put_u64(out, offer->salt);
+    frame_end(out, mark);
+}
+
+int snapshot_offer_decode(struct slice payload, struct snapshot_offer *ret_offer)
+{
+    struct reader reader = reader_of(payload);
+    struct snapshot_offer offer = {.from = reader_u64(&reader)};
+    offer.to = reader_u64(&reader);
+    offer.term = reader_u64(&reader);
+    offer.index = reader_u64(&reader);
+    offer.index_term = reader_u64(&reader);
+    offer.size = reader_u64(&reader);
+    offer.salt = reader_u64(&reader);
+    if (!reader_finished(&reader) || offer.from == 0 || offer.to == 0 || offer.from == offer.to ||
+        offer.index == 0 || offer.index_term == 0 || offer.index_term > offer.term ||
+        offer.size == 0) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_offer = offer;
+    return 0;
+}
+
+void snapshot_bytes_encode(const struct snapshot_bytes *piece, struct buf *out)
+{
+    CHECK(piece->bytes.size > 0);
+    size_t mark = frame_begin(out, FRAME_SNAPSHOT_BYTES);
+    buf_put_u64(out, piece->offset);
+    buf_put_sized(out, piece->bytes);
+    frame_end(out, mark);
+}
+
+int snapshot_bytes_decode(struct slice payload, struct snapshot_bytes *ret_piece)
+{
+    struct reader reader = reader_of(payload);
+    struct snapshot_bytes piece = {.offset = reader_u64(&reader)};
+    piece.bytes = reader_sized(&reader);
+    if (!reader_finished(&reader) || piece.bytes.size == 0 ||
+        piece.bytes.size > UINT64_MAX - piece.offset) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_piece = piece;
+    return 0;
+}
+
+void snapshot_status_encode(const struct snapshot_status *status, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_SNAPSHOT_STATUS);
+    buf_put_u32(out, (uint32_t)status->state);
+    buf_put_u32(out, 0);
+    buf_put_u64(out, status->offset);
+    buf_put_sized(out, status->text);
+    frame_end(out, mark);
+}
+
+int snapshot_status_decode(struct slice payload, struct snapshot_status *ret_status)
+{
+    struct reader reader = reader_of(payload);
+    uint32_t state = reader_u32(&reader);
+    uint32_t reserved = reader_u32(&reader);
+    struct snapshot_status status = {.offset = reader_u64(&reader)};
+    status.text = reader_sized(&reader);
+    if (!reader_finished(&reader) || reserved != 0 || state >= SNAPSHOT_STATE_COUNT) {
+        return KV_ERR_MALFORMED;
+    }
+    status.state = (enum snapshot_state)state;
+    *ret_status = status;
     return 0;
 }
 

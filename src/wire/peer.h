@@ -4,6 +4,11 @@
  * Each server opens one connection to every other and sends on it; what comes back on it is only
  * the answer to the handshake. The connecting side sends PeerHello first; the accepting side
  * answers PeerWelcome, and closes when its status is not 0.
+ *
+ * A snapshot has a connection of its own, so that no heartbeat waits behind it:
+ *
+ *     leader    hello (PEER_SNAPSHOT) ──► offer ──► bytes ──► bytes ... ──►
+ *     follower            ◄── welcome  ◄── status: from this offset on   ◄── status: installed
  */
 #ifndef WIRE_PEER_H
 #define WIRE_PEER_H
@@ -13,9 +18,16 @@
 
 enum { PEER_PROTOCOL_MIN = 1, PEER_PROTOCOL_MAX = 1 };
 
+enum peer_purpose {
+    PEER_MESSAGES = 0,
+    PEER_SNAPSHOT = 1, /* one snapshot; here both sides speak */
+    PEER_PURPOSE_COUNT,
+};
+
 struct peer_hello {
     uint16_t protocol_min;
     uint16_t protocol_max;
+    enum peer_purpose purpose;
     uint64_t cluster_id;
     uint64_t from; /* node ids */
     uint64_t to;
@@ -41,6 +53,44 @@ int peer_welcome_decode(struct slice payload, struct peer_welcome *ret_welcome);
  */
 size_t peer_message_begin(const struct raft_message *message, struct buf *out);
 void peer_message_encode(const struct raft_message *message, struct buf *out);
+
+/* The leader of `term` has a snapshot for a follower whose next entries it keeps no more. */
+struct snapshot_offer {
+    uint64_t from;
+    uint64_t to;
+    uint64_t term;
+    uint64_t index; /* of the last entry that the snapshot covers */
+    uint64_t index_term;
+    uint64_t size; /* of the file */
+    uint64_t salt; /* names this very file, so that a broken transfer can go on */
+};
+
+/* A piece of a snapshot's file, as it is on the leader's disk. */
+struct snapshot_bytes {
+    uint64_t offset;
+    struct slice bytes; /* not empty */
+};
+
+enum snapshot_state {
+    SNAPSHOT_WANTED = 0,    /* from `offset` on; below it, it has the bytes of this very file */
+    SNAPSHOT_INSTALLED = 1, /* it is durable and applied */
+    SNAPSHOT_UNWANTED = 2,  /* it has as much already, or does not take it from this server */
+    SNAPSHOT_FAILED = 3,    /* `text` says why */
+    SNAPSHOT_STATE_COUNT,
+};
+
+struct snapshot_status {
+    enum snapshot_state state;
+    uint64_t offset;
+    struct slice text;
+};
+
+void snapshot_offer_encode(const struct snapshot_offer *offer, struct buf *out);
+int snapshot_offer_decode(struct slice payload, struct snapshot_offer *ret_offer);
+void snapshot_bytes_encode(const struct snapshot_bytes *piece, struct buf *out);
+int snapshot_bytes_decode(struct slice payload, struct snapshot_bytes *ret_piece);
+void snapshot_status_encode(const struct snapshot_status *status, struct buf *out);
+int snapshot_status_decode(struct slice payload, struct snapshot_status *ret_status);
 
 /*
  * Decodes a frame of type 0...3. *ret_entries borrows the bytes of an append's entries, which the

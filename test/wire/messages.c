@@ -3,6 +3,7 @@
 STATIC_CHECK((int)MESSAGE_VOTE_REQUEST == (int)RAFT_VOTE_REQUEST, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_CLIENT_REQUEST == (int)FRAME_CLIENT_REQUEST, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_SNAPSHOT_STATUS == (int)FRAME_SNAPSHOT_STATUS, "kinds are frame types");
 
 /* ---- random contents ---- */
 
@@ -127,6 +128,18 @@ static void any_status(struct prng *prng, struct buf *arena, struct status_respo
     };
 }
 
+static void any_offer(struct prng *prng, struct snapshot_offer *offer)
+{
+    offer->from = any_id(prng);
+    offer->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+    offer->index = any_id(prng);
+    offer->index_term = any_id(prng);
+    offer->term = offer->index_term + any_u64(prng) % 9;
+    offer->term = offer->term < offer->index_term ? offer->index_term : offer->term;
+    offer->size = any_id(prng);
+    offer->salt = any_u64(prng);
+}
+
 void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
                     struct message *ret_message)
 {
@@ -153,6 +166,8 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_PEER_HELLO:
         ret_message->hello.protocol_min = (uint16_t)prng_between(prng, 1, 9);
         ret_message->hello.protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
+        ret_message->hello.purpose =
+            (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
         ret_message->hello.cluster_id = any_u64(prng);
         ret_message->hello.from = any_id(prng);
         ret_message->hello.to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
@@ -172,6 +187,19 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         break;
     case MESSAGE_STATUS_RESPONSE:
         any_status(prng, arena, &ret_message->status);
+        break;
+    case MESSAGE_SNAPSHOT_OFFER:
+        any_offer(prng, &ret_message->offer);
+        break;
+    case MESSAGE_SNAPSHOT_BYTES:
+        ret_message->bytes.offset = any_u64(prng) >> 1;
+        ret_message->bytes.bytes = any_bytes(prng, arena, 1, 500);
+        break;
+    case MESSAGE_SNAPSHOT_STATUS:
+        ret_message->snapshot.state =
+            (enum snapshot_state)prng_between(prng, 0, SNAPSHOT_STATE_COUNT - 1);
+        ret_message->snapshot.offset = any_u64(prng);
+        ret_message->snapshot.text = any_bytes(prng, arena, 0, 100);
         break;
     default:
         any_raft(prng, kind, &ret_message->raft);
@@ -210,6 +238,15 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_STATUS_RESPONSE:
         status_response_encode(&message->status, out);
         return;
+    case MESSAGE_SNAPSHOT_OFFER:
+        snapshot_offer_encode(&message->offer, out);
+        return;
+    case MESSAGE_SNAPSHOT_BYTES:
+        snapshot_bytes_encode(&message->bytes, out);
+        return;
+    case MESSAGE_SNAPSHOT_STATUS:
+        snapshot_status_encode(&message->snapshot, out);
+        return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
         buf_append_slice(out, message->entries);
@@ -239,6 +276,12 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return status_request_decode(frame->payload, &ret_message->status_request_id);
     case MESSAGE_STATUS_RESPONSE:
         return status_response_decode(frame->payload, &ret_message->status);
+    case MESSAGE_SNAPSHOT_OFFER:
+        return snapshot_offer_decode(frame->payload, &ret_message->offer);
+    case MESSAGE_SNAPSHOT_BYTES:
+        return snapshot_bytes_decode(frame->payload, &ret_message->bytes);
+    case MESSAGE_SNAPSHOT_STATUS:
+        return snapshot_status_decode(frame->payload, &ret_message->snapshot);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -298,6 +341,12 @@ static bool status_equal(const struct status_response *a, const struct status_re
            slice_equal(a->version, b->version);
 }
 
+static bool offer_equal(const struct snapshot_offer *a, const struct snapshot_offer *b)
+{
+    return a->from == b->from && a->to == b->to && a->term == b->term && a->index == b->index &&
+           a->index_term == b->index_term && a->size == b->size && a->salt == b->salt;
+}
+
 static bool response_equal(const struct client_response *a, const struct client_response *b)
 {
     return a->request_id == b->request_id && a->reply.status == b->reply.status &&
@@ -326,8 +375,8 @@ bool message_equal(const struct message *a, const struct message *b)
     case MESSAGE_PEER_HELLO:
         return a->hello.protocol_min == b->hello.protocol_min &&
                a->hello.protocol_max == b->hello.protocol_max &&
-               a->hello.cluster_id == b->hello.cluster_id && a->hello.from == b->hello.from &&
-               a->hello.to == b->hello.to;
+               a->hello.purpose == b->hello.purpose && a->hello.cluster_id == b->hello.cluster_id &&
+               a->hello.from == b->hello.from && a->hello.to == b->hello.to;
     case MESSAGE_PEER_WELCOME:
         return a->welcome.status == b->welcome.status &&
                a->welcome.protocol == b->welcome.protocol &&
@@ -337,6 +386,13 @@ bool message_equal(const struct message *a, const struct message *b)
         return a->status_request_id == b->status_request_id;
     case MESSAGE_STATUS_RESPONSE:
         return status_equal(&a->status, &b->status);
+    case MESSAGE_SNAPSHOT_OFFER:
+        return offer_equal(&a->offer, &b->offer);
+    case MESSAGE_SNAPSHOT_BYTES:
+        return a->bytes.offset == b->bytes.offset && slice_equal(a->bytes.bytes, b->bytes.bytes);
+    case MESSAGE_SNAPSHOT_STATUS:
+        return a->snapshot.state == b->snapshot.state && a->snapshot.offset == b->snapshot.offset &&
+               slice_equal(a->snapshot.text, b->snapshot.text);
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

@@ -21,6 +21,9 @@ enum message_kind {
     MESSAGE_PEER_WELCOME,
     MESSAGE_STATUS_REQUEST,
     MESSAGE_STATUS_RESPONSE,
+    MESSAGE_SNAPSHOT_OFFER,
+    MESSAGE_SNAPSHOT_BYTES,
+    MESSAGE_SNAPSHOT_STATUS,
     MESSAGE_KIND_COUNT,
 };
 
@@ -35,6 +38,9 @@ struct message {
         struct peer_welcome welcome;
         uint64_t status_request_id;
         struct status_response status;
+        struct snapshot_offer offer;
+        struct snapshot_bytes bytes;
+        struct snapshot_status snapshot;
     };
     struct slice entries; /* of an append */
 };

@@ -227,6 +227,27 @@ static void record_handshake(struct buf *out)
     record(out, "welcome_refused", "server 3 is of another cluster", &welcome);
 }
 
+static void record_snapshot(struct buf *out)
+{
+    struct message message = {
+        .kind = MESSAGE_SNAPSHOT_OFFER,
+        .offer = {.from = 1,
+                  .to = 2,
+                  .term = 6,
+                  .index = 1000,
+                  .index_term = 5,
+                  .size = 70000,
+                  .salt = 0x1122334455667788},
+    };
+    record(out, "snapshot_offer", "server 1 has a snapshot up to entry 1000 of term 5", &message);
+    message = (struct message){.kind = MESSAGE_SNAPSHOT_BYTES};
+    message.bytes = (struct snapshot_bytes){.offset = 512, .bytes = slice_of_string("<bytes>")};
+    record(out, "snapshot_bytes", "a piece of its file", &message);
+    message = (struct message){.kind = MESSAGE_SNAPSHOT_STATUS};
+    message.snapshot = (struct snapshot_status){.state = SNAPSHOT_WANTED, .offset = 512};
+    record(out, "snapshot_wanted", "server 2 has its first 512 bytes", &message);
+}
+
 static void record_votes(struct buf *out)
 {
     struct message message = {.kind = MESSAGE_VOTE_REQUEST};
@@ -273,6 +294,7 @@ static void record_appends(struct buf *out)
 static void peer_messages_are_as_recorded(struct buf *out)
 {
     record_handshake(out);
+    record_snapshot(out);
     record_votes(out);
     record_appends(out);
 }

@@ -445,9 +445,10 @@ static void handshakes_that_contradict_themselves_are_malformed(void **state)
     struct message hello = {
         .kind = MESSAGE_PEER_HELLO,
         .hello = {.protocol_min = 1, .protocol_max = 2, .cluster_id = 9, .from = 1, .to = 2}};
-    /* Version 0, min over max, a reserved byte, nobody calls, nobody is called, a call to oneself.
+    /* Version 0, min over max, no purpose, nobody calls, nobody is called, a call to oneself.
      */
-    const struct damage hellos[] = {{0, 0}, {0, 3}, {4, 1}, {16, 0}, {24, 0}, {24, 1}};
+    const struct damage hellos[] = {{0, 0},  {0, 3}, {4, PEER_PURPOSE_COUNT}, {5, 1}, {16, 0},
+                                    {24, 0}, {24, 1}};
     assert_each_damage_refused(&hello, hellos, sizeof hellos / sizeof hellos[0]);
 
     struct message welcome = {.kind = MESSAGE_PEER_WELCOME,
@@ -455,6 +456,27 @@ static void handshakes_that_contradict_themselves_are_malformed(void **state)
     /* A status that is none, none chosen though welcome, a reserved byte, nobody answers. */
     const struct damage welcomes[] = {{0, 1}, {4, 0}, {6, 1}, {16, 0}};
     assert_each_damage_refused(&welcome, welcomes, sizeof welcomes / sizeof welcomes[0]);
+}
+
+static void snapshot_messages_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message offer = {
+        .kind = MESSAGE_SNAPSHOT_OFFER,
+        .offer = {.from = 1, .to = 2, .term = 3, .index = 4, .index_term = 2, .size = 5}};
+    /* Nobody, nobody, to itself, a term below the entry's, index 0, term 0, no bytes. */
+    const struct damage offers[] = {{0, 0}, {8, 0}, {8, 1}, {16, 1}, {24, 0}, {32, 0}, {40, 0}};
+    assert_each_damage_refused(&offer, offers, sizeof offers / sizeof offers[0]);
+
+    struct message bytes = {
+        .kind = MESSAGE_SNAPSHOT_BYTES,
+        .bytes = {.offset = UINT64_MAX - 255, .bytes = slice_of_string("piece")}};
+    const struct damage pieces[] = {{0, 0xff}}; /* beyond what can be counted */
+    assert_each_damage_refused(&bytes, pieces, sizeof pieces / sizeof pieces[0]);
+
+    struct message status = {.kind = MESSAGE_SNAPSHOT_STATUS, .snapshot = {.offset = 9}};
+    const struct damage states[] = {{0, SNAPSHOT_STATE_COUNT}, {1, 1}, {4, 1}, {16, 1}};
+    assert_each_damage_refused(&status, states, sizeof states / sizeof states[0]);
 }
 
 static void raft_messages_that_contradict_themselves_are_malformed(void **state)
@@ -546,6 +568,7 @@ int main(void)
         cmocka_unit_test(an_address_fills_its_string_and_no_more),
         cmocka_unit_test(a_command_over_its_limit_is_refused_before_it_is_looked_at),
         cmocka_unit_test(handshakes_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(snapshot_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
     };
