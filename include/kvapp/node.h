@@ -49,9 +49,12 @@ struct kvapp_node_options {
     uint32_t client_port_offset; /* 1000 */
     struct kvapp_timing timing;  /* fast */
     enum kvapp_io io;
-    uint64_t segment_size; /* of the log, bytes */
-    uint64_t cache_size;   /* newest entries in memory, bytes */
-    bool handle_signals;   /* SIGTERM and SIGINT end kvapp_node_run cleanly */
+    uint64_t segment_size;     /* of the log, bytes */
+    uint64_t cache_size;       /* newest entries in memory, bytes */
+    uint64_t snapshot_entries; /* a snapshot is taken when so many were applied since the last, */
+    uint64_t snapshot_bytes;   /* or so many bytes, and as many as the state has in memory */
+    uint64_t snapshot_rate;    /* at which one is sent to a member, bytes a second */
+    bool handle_signals;       /* SIGTERM and SIGINT end kvapp_node_run cleanly */
     /* The log; NULL: nobody listens. */
     void (*log)(void *context, enum kvapp_log_level level, const char *line);
     void *log_context;

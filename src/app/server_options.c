@@ -91,6 +91,9 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
     node_options->io = io_kind(options_number(options, OPTION_IO));
     node_options->segment_size = options_number(options, OPTION_SEGMENT_SIZE);
     node_options->cache_size = options_number(options, OPTION_CACHE_SIZE);
+    node_options->snapshot_entries = options_number(options, OPTION_SNAPSHOT_ENTRIES);
+    node_options->snapshot_bytes = options_number(options, OPTION_SNAPSHOT_BYTES);
+    node_options->snapshot_rate = options_number(options, OPTION_SNAPSHOT_RATE);
     bool verbose = options_number(options, OPTION_VERBOSE) != 0 || timing.paced;
     node_options->log_level = verbose ? KVAPP_LOG_DEBUG : KVAPP_LOG_INFO;
     return 0;

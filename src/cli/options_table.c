@@ -205,6 +205,43 @@ const struct option option_table[OPTION_COUNT] = {
             .environment = "KVAPP_CACHE_SIZE",
             .help = "How much of the log's end is kept in memory.",
         },
+    [OPTION_SNAPSHOT_ENTRIES] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SERVER,
+            .name = "snapshot-entries",
+            .value_name = "N",
+            .min = 1,
+            .max = INT64_MAX,
+            .initial = "2000000",
+            .environment = "KVAPP_SNAPSHOT_ENTRIES",
+            .help = "A snapshot is taken, and the log trimmed, after so many entries.",
+        },
+    [OPTION_SNAPSHOT_BYTES] =
+        {
+            .type = OPTION_BYTES,
+            .owners = OWNER_SERVER,
+            .name = "snapshot-bytes",
+            .value_name = "BYTES",
+            .min = 1,
+            .max = 1024 * GIB,
+            .initial = "64M",
+            .environment = "KVAPP_SNAPSHOT_BYTES",
+            .help = "And after so many bytes of entries, but not before these are as many as the "
+                    "state has.",
+        },
+    [OPTION_SNAPSHOT_RATE] =
+        {
+            .type = OPTION_BYTES,
+            .owners = OWNER_SERVER,
+            .name = "snapshot-rate",
+            .value_name = "BYTES",
+            .min = 64 * 1024,
+            .max = 64 * GIB,
+            .initial = "64M",
+            .environment = "KVAPP_SNAPSHOT_RATE",
+            .help = "Bytes a second at which a snapshot is sent to a member that needs one.",
+        },
     [OPTION_TIMEOUT] =
         {
             .type = OPTION_MS,

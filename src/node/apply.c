@@ -16,6 +16,7 @@ static void apply_entry(struct kvapp_node *node, struct slice encoded, size_t *r
     CHECK(entry.index <= node->commit_index);
     struct slice command = entry.kind == ENTRY_COMMAND ? entry.payload : slice_of(NULL, 0);
     struct reply reply;
+    node->snapshot.log_bytes += *ret_size;
     kv_apply(node->kv, entry.index, entry.time_ms, command, &reply);
     struct waiter waiter;
     if (tracker_take(&node->tracker, entry.index, &waiter)) {
@@ -35,6 +36,9 @@ static void read_done(struct storage_read *read, int err, struct slice entries, 
         node_fail(node, err, sentence);
         return;
     }
+    if (node->restore.kv != NULL || count == 0) {
+        return;
+    }
     size_t at = 0;
     for (uint64_t i = 0; i < count; i++) {
         size_t size = 0;
@@ -43,9 +47,21 @@ static void read_done(struct storage_read *read, int err, struct slice entries, 
     }
 }
 
+static void restored(struct kvapp_node *node)
+{
+    node->more_work = true;
+}
+
 void apply_committed(struct kvapp_node *node)
 {
-    if (node->apply_reading) {
+    if (node->apply_reading || node->restore.kv != NULL) {
+        return;
+    }
+    if (kv_applied_index(node->kv) < raft_base_index(node->raft)) {
+        if (node->restore.replaced != NULL) {
+            return; /* One at a time. */
+        }
+        restore_begin(node, restored);
         return;
     }
     for (int n = 0; n < APPLY_PER_TURN; n++) {

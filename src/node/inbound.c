@@ -10,11 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INBOUND_MAX = 64, GREETING_US = 10 * 1000 * 1000, SILENT_ELECTIONS = 4 };
+enum {
+    INBOUND_MAX = 64,
+    GREETING_US = 10 * 1000 * 1000,
+    SNAPSHOT_SILENCE_US = 60 * 1000 * 1000, /* longer than the sender waits for its end */
+    SILENT_ELECTIONS = 4,
+};
 
 static void close_done(struct io_close *close)
 {
     struct inbound *inbound = CONTAINER_OF(close, struct inbound, close);
+    install_lost(inbound->node, inbound);
     inbound->node->inbound_count--;
     list_remove(&inbound->link);
     intake_done(&inbound->intake);
@@ -73,13 +79,13 @@ static int judge(const struct kvapp_node *node, const struct peer_hello *hello, 
 }
 
 /* A member that connects again has lost its old connection, even if we have not noticed. */
-static void close_older(struct kvapp_node *node, uint64_t from)
+static void close_older(struct kvapp_node *node, uint64_t from, enum peer_purpose purpose)
 {
     struct list *at = node->inbound.next;
     while (at != &node->inbound) {
         struct inbound *older = CONTAINER_OF(at, struct inbound, link);
         at = at->next;
-        if (older->from == from) {
+        if (older->from == from && older->purpose == purpose) {
             start_close(older);
         }
     }
@@ -114,10 +120,13 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
         inbound->paused = true;
         return INTAKE_PAUSE;
     }
-    close_older(node, hello.from);
+    close_older(node, hello.from, hello.purpose);
     inbound->from = hello.from;
-    io_timer_cancel(node->io, &inbound->deadline);
-    links_kick(node, hello.from);
+    inbound->purpose = hello.purpose;
+    if (hello.purpose == PEER_MESSAGES) {
+        io_timer_cancel(node->io, &inbound->deadline);
+        links_kick(node, hello.from);
+    }
     return 0;
 }
 
@@ -128,7 +137,14 @@ static int take_frame(void *context, const struct frame *frame)
     if (inbound->from == 0) {
         return take_hello(inbound, frame);
     }
-    if (frame->type > RAFT_APPEND_RESPONSE) {
+    bool offer = inbound->purpose == PEER_SNAPSHOT && frame->type == FRAME_SNAPSHOT_OFFER;
+    if (inbound->purpose == PEER_SNAPSHOT) {
+        io_timer_set(node->io, &inbound->deadline, io_now_us(node->io) + SNAPSHOT_SILENCE_US);
+        if (!offer) {
+            return install_frame(inbound, frame);
+        }
+    }
+    if (frame->type > RAFT_APPEND_RESPONSE && !offer) {
         return KV_ERR_MALFORMED;
     }
     if (node->inbox.size > INBOX_MAX) {
@@ -174,7 +190,8 @@ void inbound_resume(struct kvapp_node *node)
 {
     for (struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
         struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
-        if (inbound->paused && !inbound->closing && inbound->from != 0) {
+        if (inbound->paused && !inbound->closing && inbound->from != 0 &&
+            !install_is_busy(node, inbound)) {
             inbound->paused = false;
             take_bytes(inbound, slice_of(NULL, 0));
             node->more_work = true;
@@ -223,7 +240,7 @@ int inbound_listen(struct kvapp_node *node, const struct io_address *address)
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)
 {
     TRACE(&node->trace, TRACE_WARN, "a message of node %" PRIu64 " was refused: %s", from, why);
-    close_older(node, from);
+    close_older(node, from, PEER_MESSAGES);
 }
 
 /*
@@ -241,8 +258,8 @@ void inbound_expire(struct kvapp_node *node)
     while (at != &node->inbound) {
         struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
         at = at->next;
-        if (inbound->from != 0 && !inbound->paused && !inbound->closing &&
-            io_now_us(node->io) - inbound->heard_us > longest_us) {
+        if (inbound->from != 0 && inbound->purpose == PEER_MESSAGES && !inbound->paused &&
+            !inbound->closing && io_now_us(node->io) - inbound->heard_us > longest_us) {
             TRACE(&node->trace, TRACE_INFO,
                   "node %" PRIu64
                   " has been silent for %d election timeouts: it shall connect anew",

@@ -47,7 +47,6 @@ static int start_raft(struct kvapp_node *node)
 {
     struct storage_restored restored;
     storage_restored(node->storage, &restored);
-    CHECK(restored.first_index == 1); /* Nothing trims the log yet. */
     const struct kvapp_timing *timing = &node->config.timing;
     uint64_t stall_ms = 5 * (uint64_t)timing->election_max_ms;
     struct raft_config config = {
@@ -76,14 +75,18 @@ static int start_raft(struct kvapp_node *node)
     const struct raft_restored state = {
         .term = restored.term,
         .voted_for = restored.voted_for,
-        .first_index = 1,
+        .snapshot_index = restored.snapshot_index,
+        .snapshot_term = restored.snapshot_term,
+        .first_index = restored.first_index,
+        .previous_term = restored.previous_term,
         .runs = runs,
         .run_count = restored.run_count,
     };
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
     free(runs);
+    node->commit_index = restored.snapshot_index;
     TRACE(&node->trace, TRACE_INFO, "recovered %" PRIu64 " log entries, term %" PRIu64,
-          restored.last_index, restored.term);
+          restored.last_index + 1 - restored.first_index, restored.term);
     if (restored.torn_bytes > 0) {
         TRACE(&node->trace, TRACE_WARN,
               "a crash had left an unfinished write: its %" PRIu64
@@ -91,6 +94,25 @@ static int start_raft(struct kvapp_node *node)
               restored.torn_bytes);
     }
     return err;
+}
+
+/* The state machine is there. */
+static void serve(struct kvapp_node *node)
+{
+    if (node->state != NODE_STARTING) {
+        return; /* It was stopped meanwhile. */
+    }
+    int err = start_raft(node);
+    if (err != 0) {
+        node_fail(node, err, kvapp_err_sentence(err));
+        return;
+    }
+    node->state = NODE_SERVING;
+    TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
+          node->config.client_address, node->config.address);
+    step_start(node);
+    links_start(node);
+    clients_start(node);
 }
 
 static void opened(void *context, int err, const char *sentence)
@@ -103,18 +125,12 @@ static void opened(void *context, int err, const char *sentence)
     if (node->state != NODE_STARTING) {
         return;
     }
-    err = start_raft(node);
-    if (err != 0) {
-        node_fail(node, err, kvapp_err_sentence(err));
-        return;
+    if (storage_snapshot_newest(node->storage) > 0) {
+        restore_begin(node, serve);
+    } else {
+        node->kv = kv_new(&kv_options_default);
+        serve(node);
     }
-    node->kv = kv_new(&kv_options_default);
-    node->state = NODE_SERVING;
-    TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
-          node->config.client_address, node->config.address);
-    step_start(node);
-    links_start(node);
-    clients_start(node);
 }
 
 static void stored(void *context, uint64_t ticket)
@@ -217,6 +233,8 @@ static void free_parts(struct kvapp_node *node)
     buf_done(&node->inbox);
     buf_done(&node->writes);
     raft_free(node->raft);
+    snapshot_done(&node->snapshot);
+    restore_done(&node->restore);
     kv_free(node->kv);
     if (node->signal_started) {
         io_signal_stop(node->io, &node->signal);

@@ -7,6 +7,8 @@
  *      └──────── back-off ◄───────┴──── CLOSING ◄──────┴────────────────┘
  *
  * What is sent to a member that is not UP is dropped: Raft sends again.
+ *
+ * A snapshot takes the same way to a connection of its own, once: see ship.c.
  */
 #include "node/node.h"
 
@@ -19,13 +21,15 @@ enum {
     LINK_OUT_MAX = 32 * 1024 * 1024, /* bytes a member has not taken: above, messages are dropped */
 };
 
-static void connect_now(struct link *link);
-
 /* The connection is gone, or could not be made: try again later, doubling the wait. */
 static void back_off(struct link *link)
 {
     struct kvapp_node *node = link->node;
     link->state = LINK_DOWN;
+    if (link->purpose == PEER_SNAPSHOT) {
+        ship_down(link);
+        return;
+    }
     if (node->state == NODE_CLOSING || node->state == NODE_ENDED) {
         return;
     }
@@ -55,7 +59,7 @@ static void report_down(struct link *link, const char *why)
     }
 }
 
-static void close_link(struct link *link, const char *why)
+void link_close(struct link *link, const char *why)
 {
     if (link->state == LINK_CLOSING || link->stream == NULL) {
         return;
@@ -72,6 +76,9 @@ static int take_frame(void *context, const struct frame *frame)
 {
     struct link *link = context;
     struct kvapp_node *node = link->node;
+    if (link->state == LINK_UP && link->purpose == PEER_SNAPSHOT) {
+        return ship_frame(link, frame);
+    }
     if (link->state != LINK_GREETING || frame->type != FRAME_PEER_WELCOME) {
         return KV_ERR_MALFORMED;
     }
@@ -92,6 +99,10 @@ static int take_frame(void *context, const struct frame *frame)
     link->state = LINK_UP;
     link->backoff_us = BACKOFF_MIN_US;
     link->reported_down = false;
+    if (link->purpose == PEER_SNAPSHOT) {
+        ship_up(link);
+        return 0;
+    }
     TRACE(&node->trace, TRACE_INFO, "connected to node %" PRIu64 " at %s", link->id, link->address);
     return 0;
 }
@@ -103,13 +114,13 @@ static void received(struct io_receive *receive, struct slice bytes, int64_t res
         return;
     }
     if (result < 0) {
-        close_link(link, io_error_sentence(result));
+        link_close(link, io_error_sentence(result));
     } else if (bytes.size == 0) {
-        close_link(link, "it closed the connection");
+        link_close(link, "it closed the connection");
     } else {
         int err = intake_feed(&link->intake, bytes, take_frame, link);
         if (err < 0) {
-            close_link(link, kvapp_err_sentence(err));
+            link_close(link, kvapp_err_sentence(err));
         }
     }
 }
@@ -118,7 +129,9 @@ static void sent(struct outbox *outbox, int64_t error)
 {
     struct link *link = CONTAINER_OF(outbox, struct link, outbox);
     if (error != 0) {
-        close_link(link, io_error_sentence(error));
+        link_close(link, io_error_sentence(error));
+    } else if (link->purpose == PEER_SNAPSHOT) {
+        ship_sent(link);
     }
 }
 
@@ -127,6 +140,7 @@ static void greet(struct link *link)
     const struct peer_hello hello = {
         .protocol_min = PEER_PROTOCOL_MIN,
         .protocol_max = PEER_PROTOCOL_MAX,
+        .purpose = link->purpose,
         .cluster_id = link->node->config.cluster_id,
         .from = link->node->config.id,
         .to = link->id,
@@ -147,7 +161,7 @@ static void connected(struct io_connect *connect, struct io_stream *stream, int6
     }
     link->stream = stream;
     if (node->state == NODE_CLOSING) {
-        close_link(link, "this server stops");
+        link_close(link, "this server stops");
         return;
     }
     link->outbox.stream = stream;
@@ -159,24 +173,27 @@ static void connected(struct io_connect *connect, struct io_stream *stream, int6
     greet(link);
 }
 
-/* One timer, by state: time to connect, or the connection or the welcome has not come in time. */
+/* One timer, by state: time to connect, or what is expected has not come in time. */
 static void timer_due(struct io_timer *timer)
 {
     struct link *link = CONTAINER_OF(timer, struct link, retry);
     switch (link->state) {
     case LINK_DOWN:
-        connect_now(link);
+        link_connect(link);
         break;
     case LINK_CONNECTING:
         io_connect_cancel(link->node->io, &link->connect);
         break;
+    case LINK_UP:
+        link_close(link, "it is silent");
+        break;
     default:
-        close_link(link, "it did not answer the greeting");
+        link_close(link, "it did not answer the greeting");
         break;
     }
 }
 
-static void connect_now(struct link *link)
+void link_connect(struct link *link)
 {
     struct kvapp_node *node = link->node;
     struct io_address address;
@@ -190,6 +207,29 @@ static void connect_now(struct link *link)
     io_connect_start(node->io, &link->connect, &address);
 }
 
+void link_expect(struct link *link, uint64_t us)
+{
+    io_timer_set(link->node->io, &link->retry, io_now_us(link->node->io) + us);
+}
+
+static void link_init(struct link *link, struct kvapp_node *node, const struct member *member,
+                      enum peer_purpose purpose)
+{
+    *link = (struct link){
+        .node = node,
+        .id = member->id,
+        .purpose = purpose,
+        .backoff_us = BACKOFF_MIN_US,
+        .connect.done = connected,
+        .receive.done = received,
+        .close.done = close_done,
+    };
+    memcpy(link->address, member->address, sizeof link->address);
+    io_timer_init(&link->retry, timer_due);
+    outbox_init(&link->outbox, node->io, (uint64_t)node->config.timing.network_delay_ms * 1000,
+                sent);
+}
+
 void links_init(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->config.members.count; i++) {
@@ -197,27 +237,18 @@ void links_init(struct kvapp_node *node)
         if (member->id == node->config.id) {
             continue;
         }
-        struct link *link = &node->links[node->link_count++];
-        *link = (struct link){
-            .node = node,
-            .id = member->id,
-            .backoff_us = BACKOFF_MIN_US,
-            .connect.done = connected,
-            .receive.done = received,
-            .close.done = close_done,
-        };
-        memcpy(link->address, member->address, sizeof link->address);
-        io_timer_init(&link->retry, timer_due);
-        outbox_init(&link->outbox, node->io, (uint64_t)node->config.timing.network_delay_ms * 1000,
-                    sent);
-        feed_init(link);
+        size_t number = node->link_count++;
+        link_init(&node->links[number], node, member, PEER_MESSAGES);
+        feed_init(&node->links[number]);
+        link_init(&node->ships[number].link, node, member, PEER_SNAPSHOT);
+        ship_init(&node->ships[number]);
     }
 }
 
 void links_start(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
-        connect_now(&node->links[i]);
+        link_connect(&node->links[i]);
     }
 }
 
@@ -239,6 +270,10 @@ void links_send(struct kvapp_node *node, const struct raft_message *message)
         if (link->id != message->to) {
             continue;
         }
+        if (message->type == RAFT_SNAPSHOT_REQUEST) {
+            ship_start(&node->ships[i], message, link->state == LINK_UP);
+            return;
+        }
         if (link->state != LINK_UP || outbox_size(&link->outbox) > LINK_OUT_MAX) {
             return;
         }
@@ -257,19 +292,29 @@ void links_flush(struct kvapp_node *node)
         if (node->links[i].state != LINK_CLOSING) {
             outbox_flush(&node->links[i].outbox);
         }
+        if (node->ships[i].link.state != LINK_CLOSING) {
+            outbox_flush(&node->ships[i].link.outbox);
+        }
     }
+}
+
+static void stop(struct link *link)
+{
+    struct io *io = link->node->io;
+    link->reported_down = true; /* What follows is this server's own doing. */
+    io_timer_cancel(io, &link->retry);
+    if (link->state == LINK_CONNECTING) {
+        io_connect_cancel(io, &link->connect);
+    }
+    link_close(link, "this server stops");
 }
 
 void links_stop(struct kvapp_node *node)
 {
+    ships_stop(node);
     for (size_t i = 0; i < node->link_count; i++) {
-        struct link *link = &node->links[i];
-        link->reported_down = true; /* What follows is this server's own doing. */
-        io_timer_cancel(node->io, &link->retry);
-        if (link->state == LINK_CONNECTING) {
-            io_connect_cancel(node->io, &link->connect);
-        }
-        close_link(link, "this server stops");
+        stop(&node->links[i]);
+        stop(&node->ships[i].link);
     }
 }
 
@@ -277,20 +322,26 @@ bool links_closed(const struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
         const struct link *link = &node->links[i];
-        if (link->state != LINK_DOWN || link->reading) {
+        if (link->state != LINK_DOWN || link->reading || node->ships[i].link.state != LINK_DOWN) {
             return false;
         }
     }
     return true;
 }
 
+static void done(struct link *link)
+{
+    io_timer_cancel(link->node->io, &link->retry);
+    feed_done(link);
+    intake_done(&link->intake);
+    outbox_done(&link->outbox);
+}
+
 void links_done(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
-        struct link *link = &node->links[i];
-        io_timer_cancel(node->io, &link->retry);
-        feed_done(link);
-        intake_done(&link->intake);
-        outbox_done(&link->outbox);
+        io_timer_cancel(node->io, &node->ships[i].pace);
+        done(&node->links[i]);
+        done(&node->ships[i].link);
     }
 }

@@ -10,6 +10,7 @@
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED
  *   step.c      one storage_flush
  *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
+ *   snapshot.c  a chunk of the snapshot that is being taken
  *   reads.c     confirmed reads ─► replies
  *   outbox.c    one send per connection
  *
@@ -27,7 +28,7 @@
 #include "node/options.h"
 #include "node/outbox.h"
 #include "node/tracker.h"
-#include "storage/storage.h"
+#include "storage/snapshot.h"
 #include "wire/peer.h"
 
 enum node_state {
@@ -52,6 +53,8 @@ enum {
     INBOX_MAX = 32 * 1024 * 1024,
     APPLY_PER_TURN = 8192, /* entries */
     DRAIN_MS = 1000,
+    RELEASE_NODES = 64,               /* of a tree, given back in one turn */
+    SNAPSHOT_PIECE_SIZE = 256 * 1024, /* bytes of a snapshot's file in one frame */
 };
 
 /* ---- a client's connection (clients.c) ---- */
@@ -83,6 +86,7 @@ struct link {
     struct kvapp_node *node;
     uint64_t id;
     char address[ADDRESS_SIZE_MAX];
+    enum peer_purpose purpose; /* messages: connects again and again; a snapshot: once (ship.c) */
     enum link_state state;
     bool reported_down; /* a failure was logged; the next one is not until it was up */
     uint64_t backoff_us;
@@ -104,6 +108,32 @@ struct link {
     struct storage_read read;
 };
 
+/* A snapshot on its way to a member (ship.c). */
+enum ship_state {
+    SHIP_IDLE,
+    SHIP_OPENING, /* the file */
+    SHIP_CONNECTING,
+    SHIP_OFFERED,
+    SHIP_STREAMING,
+    SHIP_ENDED, /* and Raft has not heard of it yet */
+};
+
+struct ship {
+    struct link link;
+    enum ship_state state;
+    uint64_t term;  /* in which this server leads */
+    uint64_t index; /* that Raft asked for; what is sent may be newer */
+    struct storage_snapshot_source source;
+    bool source_open;
+    bool reading;
+    uint64_t first_offset; /* where this transfer began */
+    uint64_t offset;       /* of the next piece */
+    uint64_t began_us;
+    struct io_timer pace;
+    bool ok;
+    uint64_t report_us;
+};
+
 /* A connection from another member: it sends, this server listens. */
 struct inbound {
     struct list link; /* in node->inbound */
@@ -112,10 +142,11 @@ struct inbound {
     struct io_receive receive;
     struct io_close close;
     struct intake intake;
-    struct outbox outbox;     /* for the one answer to the greeting */
+    struct outbox outbox;     /* for the answer to the greeting, and to a snapshot */
     struct io_timer deadline; /* of the greeting */
     uint64_t from;            /* 0: has not greeted yet */
-    uint64_t heard_us;        /* when bytes came last */
+    enum peer_purpose purpose;
+    uint64_t heard_us; /* when bytes came last */
     bool paused;
     bool closing;
 };
@@ -137,6 +168,57 @@ struct reads {
     struct list waiting; /* batches in the order of their tags */
     struct list spare;
     uint64_t next_tag;
+};
+
+/* ---- snapshots ---- */
+
+/* One of the own state (snapshot.c). */
+enum snapshot_taking_state {
+    SNAPSHOT_IDLE,
+    SNAPSHOT_WAITING, /* for the disk */
+    SNAPSHOT_WRITING, /* the next chunk may come */
+    SNAPSHOT_COMMITTING,
+    SNAPSHOT_TAKEN,     /* and Raft has not heard of it yet */
+    SNAPSHOT_ABANDONED, /* and the storage has not said so yet */
+};
+
+struct snapshot {
+    enum snapshot_taking_state state;
+    struct storage_snapshot_taking taking;
+    struct kv_snapshot *frozen;
+    struct kv_snapshot *releasing; /* its memory goes back piece by piece */
+    struct buf chunk;
+    uint64_t index;
+    uint64_t ticket;    /* must be stored before it gets its name */
+    uint64_t log_bytes; /* applied since the newest one */
+    uint64_t began_us;
+    uint64_t retry_us;
+};
+
+/* One of the leader's (install.c). */
+enum install_state {
+    INSTALL_IDLE,
+    INSTALL_BEGINNING,
+    INSTALL_RECEIVING, /* the next piece may come */
+    INSTALL_WRITING,
+    INSTALL_ENDING,
+    INSTALL_DURABLE, /* and Raft has not heard of it yet */
+};
+
+struct install {
+    enum install_state state;
+    struct inbound *inbound; /* NULL: the connection is gone */
+    struct snapshot_offer offer;
+    struct storage_receive receive;
+};
+
+/* A state machine in the making (restore.c). */
+struct restore {
+    struct kv_restore *kv; /* NULL: none */
+    struct storage_snapshot_read read;
+    void (*finished)(struct kvapp_node *node);
+    uint64_t began_us;
+    struct kv *replaced; /* its memory goes back piece by piece; NULL: none */
 };
 
 /* ---- the node ---- */
@@ -162,7 +244,9 @@ struct kvapp_node {
     struct storage *storage; /* NULL once closed */
     uint64_t stored_ticket;  /* reported by storage, not yet by raft */
     uint64_t staged_ticket;  /* newest of this turn, not yet flushed; 0: none */
-    char stopped_by[512];    /* what storage reported: the node must stop */
+    uint64_t newest_ticket;
+    uint64_t reported_ticket; /* newest that raft knows to be stored */
+    char stopped_by[512];     /* what storage reported: the node must stop */
     int stopped_err;
 
     struct raft *raft; /* NULL until recovered */
@@ -175,12 +259,16 @@ struct kvapp_node {
     struct kv *kv;
     struct storage_read apply_read;
     bool apply_reading;
+    struct snapshot snapshot;
+    struct install install;
+    struct restore restore;
 
     struct io_listener *raft_listener;
     struct io_accept raft_accept;
     struct io_listener *client_listener;
     struct io_accept client_accept;
     struct link links[MEMBERS_MAX];
+    struct ship ships[MEMBERS_MAX]; /* to the same members */
     size_t link_count;
     struct list inbound;
     size_t inbound_count;
@@ -214,6 +302,43 @@ void step_stored(struct kvapp_node *node);
 void step_time(struct kvapp_node *node);
 int step_event(struct kvapp_node *node, const struct raft_event *event, struct slice entries);
 void step_flush(struct kvapp_node *node);
+/* The newest snapshot is durable: the log before the older one is given up. */
+void step_compacted(struct kvapp_node *node);
+/* The leader's snapshot is durable here. */
+void step_installed(struct kvapp_node *node, const struct storage_snapshot_meta *meta);
+/* The sending of a snapshot to a member has ended. */
+void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok);
+
+/* snapshot.c */
+void snapshot_take(struct kvapp_node *node);
+void snapshot_compact(struct kvapp_node *node);
+void snapshot_stop(struct kvapp_node *node);
+void snapshot_done(struct snapshot *snapshot);
+
+/* restore.c: node->kv is replaced by what the newest snapshot holds, then `finished`; what was
+ * replaced is given back bit by bit, in turns */
+void restore_step(struct kvapp_node *node);
+void restore_begin(struct kvapp_node *node, void (*finished)(struct kvapp_node *node));
+void restore_done(struct restore *restore);
+
+/* install.c */
+void install_offer(struct kvapp_node *node, const struct snapshot_offer *offer, bool wanted);
+int install_frame(struct inbound *inbound, const struct frame *frame);
+bool install_is_busy(const struct kvapp_node *node, const struct inbound *inbound);
+void install_step(struct kvapp_node *node);
+void install_lost(struct kvapp_node *node, const struct inbound *inbound);
+void install_stop(struct kvapp_node *node);
+
+/* ship.c */
+void ship_init(struct ship *ship);
+/* A member that is not reachable is not tried; Raft hears of that as of a failure. */
+void ship_start(struct ship *ship, const struct raft_message *message, bool reachable);
+void ship_up(struct link *link);
+int ship_frame(struct link *link, const struct frame *frame);
+void ship_sent(struct link *link);
+void ship_down(struct link *link);
+void ships_step(struct kvapp_node *node);
+void ships_stop(struct kvapp_node *node);
 
 /* propose.c */
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
@@ -261,6 +386,10 @@ void client_release(struct client *client, size_t cost);
 void links_init(struct kvapp_node *node);
 void links_start(struct kvapp_node *node);
 void links_send(struct kvapp_node *node, const struct raft_message *message);
+void link_connect(struct link *link);
+void link_close(struct link *link, const char *why);
+/* Closes a link that is up, unless this is called again within `us`. */
+void link_expect(struct link *link, uint64_t us);
 void links_kick(struct kvapp_node *node, uint64_t id);
 void links_flush(struct kvapp_node *node);
 void links_stop(struct kvapp_node *node);

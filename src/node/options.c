@@ -48,6 +48,9 @@ void kvapp_node_options_init(struct kvapp_node_options *ret_options)
         .timing = timing_modes[0],
         .segment_size = 16 * 1024 * 1024,
         .cache_size = 8 * 1024 * 1024,
+        .snapshot_entries = 2 * 1000 * 1000,
+        .snapshot_bytes = 64 * 1024 * 1024,
+        .snapshot_rate = 64 * 1024 * 1024,
         .log_level = KVAPP_LOG_INFO,
     };
 }

@@ -33,7 +33,9 @@ static void stage(struct kvapp_node *node, const struct raft_event *event, struc
     if (store->flags == 0) {
         return;
     }
-    CHECK((store->flags & RAFT_STORE_RESET) == 0); /* nothing is installed */
+    if ((store->flags & RAFT_STORE_RESET) != 0) {
+        storage_reset(node->storage, store->reset_index, store->reset_term);
+    }
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         CHECK(store->truncate_from > node->commit_index);
         storage_truncate(node->storage, store->truncate_from);
@@ -55,6 +57,7 @@ static void stage(struct kvapp_node *node, const struct raft_event *event, struc
     CHECK(storage_last_index(node->storage) == raft_last_index(node->raft));
     CHECK(store->ticket > node->staged_ticket);
     node->staged_ticket = store->ticket;
+    node->newest_ticket = store->ticket;
 }
 
 /* What a change of role, term or leader means for those who wait. */
@@ -131,6 +134,7 @@ void step_stored(struct kvapp_node *node)
         .now_ms = node_now_ms(node),
         .ticket = node->stored_ticket,
     };
+    node->reported_ticket = node->stored_ticket;
     node->stored_ticket = 0;
     CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
 }
@@ -158,8 +162,40 @@ static int check_entries(const struct raft_append_request *append, struct slice 
     return at == entries.size ? 0 : KV_ERR_MALFORMED;
 }
 
+static int step_offer(struct kvapp_node *node, uint64_t from, struct slice payload)
+{
+    struct snapshot_offer offer;
+    int err = snapshot_offer_decode(payload, &offer);
+    if (err != 0) {
+        return err;
+    }
+    if (offer.from != from) {
+        return KV_ERR_FOREIGN;
+    }
+    const struct raft_message message = {
+        .type = RAFT_SNAPSHOT_REQUEST,
+        .from = from,
+        .to = offer.to,
+        .term = offer.term,
+        .snapshot_request = {.index = offer.index, .term = offer.index_term},
+    };
+    const struct raft_event event = {
+        .type = RAFT_RECEIVED,
+        .now_ms = node_now_ms(node),
+        .message = &message,
+    };
+    err = step_event(node, &event, slice_of(NULL, 0));
+    if (err == 0) {
+        install_offer(node, &offer, node->effects.snapshot_wanted);
+    }
+    return err;
+}
+
 static int step_message(struct kvapp_node *node, uint64_t from, const struct frame *frame)
 {
+    if (frame->type == FRAME_SNAPSHOT_OFFER) {
+        return step_offer(node, from, frame->payload);
+    }
     struct raft_message message;
     struct slice entries = {0};
     int err = peer_message_decode(frame, &message, &entries);
@@ -198,6 +234,45 @@ void step_inbox(struct kvapp_node *node)
     }
     buf_clear(&node->inbox);
     buf_shrink(&node->inbox, 1024 * 1024);
+}
+
+void step_compacted(struct kvapp_node *node)
+{
+    /* After an install the log begins behind the older one. */
+    uint64_t base = raft_base_index(node->raft);
+    uint64_t oldest = storage_snapshot_oldest(node->storage);
+    const struct raft_event event = {
+        .type = RAFT_COMPACTED,
+        .now_ms = node_now_ms(node),
+        .compacted = {.snapshot_index = storage_snapshot_newest(node->storage),
+                      .compacted_index = oldest > base ? oldest : base},
+    };
+    CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
+    storage_trim(node->storage, event.compacted.compacted_index + 1);
+}
+
+void step_installed(struct kvapp_node *node, const struct storage_snapshot_meta *meta)
+{
+    const struct raft_event event = {
+        .type = RAFT_INSTALLED,
+        .now_ms = node_now_ms(node),
+        .installed = {.index = meta->index, .term = meta->term},
+    };
+    if (step_event(node, &event, slice_of(NULL, 0)) != 0) {
+        node_fail(node, KV_ERR_DAMAGED,
+                  "the snapshot that was received contradicts what is known "
+                  "to be committed: one of the two servers is damaged");
+    }
+}
+
+void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
+{
+    const struct raft_event event = {
+        .type = RAFT_SNAPSHOT_ENDED,
+        .now_ms = node_now_ms(node),
+        .snapshot_ended = {.id = id, .index = index, .ok = ok},
+    };
+    CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
 }
 
 void step_flush(struct kvapp_node *node)

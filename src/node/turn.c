@@ -27,6 +27,8 @@ static void start_closing(struct kvapp_node *node)
         propose_stop(node);
         reads_stop(node);
     }
+    snapshot_stop(node);
+    install_stop(node);
     clients_stop(node);
     links_stop(node);
     inbound_stop(node);
@@ -87,11 +89,16 @@ static void run_stages(struct kvapp_node *node)
 {
     step_stored(node);
     step_inbox(node);
+    install_step(node);
+    snapshot_compact(node);
+    ships_step(node);
     step_time(node);
     propose_all(node);
     reads_ask(node);
     step_flush(node);
     apply_committed(node);
+    snapshot_take(node);
+    restore_step(node);
     reads_serve(node);
     reply_expire(node);
     reads_expire(node);

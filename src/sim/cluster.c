@@ -31,6 +31,8 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"leader -> follower: no majority", REACHED_QUORUM_LOST},
         {"leader -> follower: ticket", REACHED_DISK_LOST},
         {"it shall connect anew", REACHED_SILENT},
+        {"keys restored from the snapshot", REACHED_RESTORED},
+        {"bytes of it already", REACHED_RESUMED},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
@@ -100,6 +102,8 @@ void cluster_start(struct server *server)
     options.timing = cluster->timing;
     options.segment_size = cluster->segment_size;
     options.cache_size = cluster->cache_size;
+    options.snapshot_entries = cluster->snapshot_entries;
+    options.snapshot_rate = cluster->snapshot_rate;
     options.log = log_line;
     options.log_context = server;
     options.log_level =
@@ -272,6 +276,9 @@ static void draw_shape(struct cluster *cluster)
     /* Small segments, so that they change; not so small that a full disk or a large value has no
      * room to be interesting. */
     cluster->segment_size = simulation_draw_wide(simulation, 160 * 1024, 1024 * 1024);
+    bool snapshots = simulation_chance(simulation, 75);
+    cluster->snapshot_entries = snapshots ? simulation_draw_wide(simulation, 10, 1000) : UINT32_MAX;
+    cluster->snapshot_rate = simulation_draw_wide(simulation, 2000, 1000 * 1000);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
 }
 

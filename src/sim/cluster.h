@@ -41,6 +41,8 @@ struct cluster {
     struct kvapp_timing timing;
     uint64_t segment_size;
     uint64_t cache_size;
+    uint64_t snapshot_entries;
+    uint64_t snapshot_rate;
     struct sim_event look; /* once a second */
     uint64_t leaderless;   /* looks in a row without a leader */
 };

@@ -18,7 +18,13 @@ void durability_recovered(struct simulation *simulation, struct server *server,
                           const struct view *before, uint64_t term, uint64_t voted_for)
 {
     const struct view *view = &server->view;
-    for (uint64_t i = 0; i < before->durable && !excused(server); i++) {
+    uint64_t promised = before->durable;
+    for (uint64_t i = 0; i < promised && i < raft_base_index(server->node->raft); i++) {
+        if (before->log[i] != simulation->ledger->committed[i + 1].record) {
+            promised = i; /* A snapshot replaced entries that contradicted it, and all behind. */
+        }
+    }
+    for (uint64_t i = 0; i < promised && !excused(server); i++) {
         if (i >= view->log_count || view->log[i] != before->log[i]) {
             simulation_fail(simulation, "durability",
                             "%s reported entries up to %" PRIu64

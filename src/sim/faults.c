@@ -7,9 +7,10 @@
 #include "sim/network_faults.h"
 #include "sim/workload.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
-
-#define FIRST_SEGMENT "/data/log-0000000000000001"
 
 enum {
     SECOND_US = 1000 * 1000,
@@ -20,6 +21,8 @@ enum {
     JUMP_MS_MAX = 3600 * 1000,
     RATE_PPM_MAX = 200 * 1000,
     CRASH_POINT_DOWN_US = SECOND_US / 5,
+    ROT_SEGMENTS = 64,
+    ROT_SNAPSHOT_BYTES = 4096,
     ROT_ENTRIES = 256, /* a log that has fewer is left alone */
 };
 
@@ -222,26 +225,55 @@ static void strike_full(struct faults *faults)
     ail(faults, server, &disk, 40 * SECOND_US);
 }
 
-/*
- * A bit at rest flips in the older half of what a server wrote to its log. The newest batches are
- * spared: of damage there no start can tell whether it is a torn tail (src/storage/README.md).
- */
-static void strike_rot(struct faults *faults)
+static void flip_snapshot(struct simulation *simulation, struct server *server)
 {
-    struct simulation *simulation = faults->simulation;
-    struct server *server = any_victim(faults);
-    if (server == NULL || server->view.durable < ROT_ENTRIES) {
+    const struct storage *storage = server->node->storage;
+    bool newest = simulation_chance(simulation, 50);
+    uint64_t index = newest ? storage_snapshot_newest(storage) : storage_snapshot_oldest(storage);
+    char path[64];
+    (void)snprintf(path, sizeof path, "/data/snapshot-%016" PRIx64, index);
+    uint64_t offset = simulation_draw(simulation, 0, ROT_SNAPSHOT_BYTES - 1);
+    (void)sim_disk_flip(server->host, path, offset, (unsigned)simulation_draw(simulation, 0, 7));
+}
+
+/* The newest batches are spared: of damage there no start can tell whether it is a torn tail
+ * (src/storage/README.md). */
+static void flip_log(struct simulation *simulation, struct server *server)
+{
+    const struct view *view = &server->view;
+    uint64_t base = raft_base_index(server->node->raft);
+    if (view->durable < base + ROT_ENTRIES) {
         return;
     }
     uint64_t size = 0;
-    for (uint64_t i = 0; i < server->view.durable / 2; i++) {
-        size += server->view.log[i]->encoded.size;
+    for (uint64_t i = base; i < base + (view->durable - base) / 2; i++) {
+        size += view->log[i]->encoded.size;
     }
     uint64_t segment_size = simulation->cluster->segment_size;
     uint64_t limit = size < segment_size ? size : segment_size;
     uint64_t offset = simulation_draw(simulation, 0, limit - 1);
     unsigned bit = (unsigned)simulation_draw(simulation, 0, 7);
-    (void)sim_disk_flip(server->host, FIRST_SEGMENT, offset, bit);
+    int err = -ENOENT;
+    for (unsigned number = 1; number <= ROT_SEGMENTS && err == -ENOENT; number++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "/data/log-%016x", number);
+        err = sim_disk_flip(server->host, path, offset, bit);
+    }
+}
+
+/* A bit at rest flips in the older half of what a server has of its log, or in a snapshot. */
+static void strike_rot(struct faults *faults)
+{
+    struct simulation *simulation = faults->simulation;
+    struct server *server = any_victim(faults);
+    if (server == NULL || server->node == NULL || server->node->state != NODE_SERVING) {
+        return;
+    }
+    if (simulation_chance(simulation, 50)) {
+        flip_snapshot(simulation, server);
+    } else {
+        flip_log(simulation, server);
+    }
 }
 
 /* ---- when ---- */

@@ -71,13 +71,16 @@ static bool nothing_open(struct simulation *simulation)
 static bool is_idle(const struct kvapp_node *node)
 {
     if (!tracker_empty(&node->tracker) || !reads_none(node) || node->waiting_bytes != 0 ||
-        node->inbox.size != 0 || node->writes.size != node->writes_first ||
-        !list_empty(&node->stuck)) {
+        node->snapshot.state != SNAPSHOT_IDLE || node->snapshot.releasing != NULL ||
+        node->install.state != INSTALL_IDLE || node->restore.kv != NULL ||
+        node->restore.replaced != NULL || node->inbox.size != 0 ||
+        node->writes.size != node->writes_first || !list_empty(&node->stuck)) {
         return false;
     }
     for (size_t i = 0; i < node->link_count; i++) {
         const struct link *link = &node->links[i];
-        if (link->state != LINK_UP || link->waiting_count != 0 || outbox_size(&link->outbox) != 0) {
+        if (link->state != LINK_UP || link->waiting_count != 0 || outbox_size(&link->outbox) != 0 ||
+            node->ships[i].state != SHIP_IDLE) {
             return false;
         }
     }

@@ -30,6 +30,40 @@ static uint64_t view_term(const struct view *view, uint64_t index)
 
 /* ---- the log ---- */
 
+/*
+ * What a server knows only by a snapshot is committed, or the snapshot is wrong: the entries up to
+ * the base of its log are taken for those that the ledger has.
+ */
+static bool look_base(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct ledger *ledger = simulation->ledger;
+    const struct raft *raft = server->node->raft;
+    uint64_t base = raft_base_index(raft);
+    uint64_t term = raft_term_at(raft, base);
+    if (base > ledger->committed_count ||
+        (base > 0 && term != ledger->committed[base].record->term)) {
+        simulation_fail(simulation, "snapshot",
+                        "%s has a log behind entry %" PRIu64 ":%" PRIu64
+                        ", which was never committed",
+                        server->name, base, term);
+        return false;
+    }
+    if (!view->fresh && base > view->log_count) {
+        simulation_reached(simulation, REACHED_INSTALLED);
+    }
+    for (uint64_t index = view->commit + 1; index <= base; index++) {
+        const struct record *record = ledger->committed[index].record;
+        if (index > view->log_count) {
+            push(view, record);
+        } else if (view->log[index - 1] != record) {
+            view->log[index - 1] = record;
+            view->log_count = index; /* What came behind another entry is gone with it. */
+        }
+    }
+    return true;
+}
+
 /* What a start recovered must be entries that somebody wrote; their bytes are seen when read. */
 void state_look_recovered(struct simulation *simulation, struct server *server)
 {
@@ -42,7 +76,12 @@ void state_look_recovered(struct simulation *simulation, struct server *server)
     view->log = NULL;
     view->log_count = 0;
     view->log_capacity = 0;
-    for (uint64_t index = 1; index <= raft_last_index(raft); index++) {
+    view->commit = 0;
+    if (!look_base(simulation, server)) {
+        free(before.log);
+        return;
+    }
+    for (uint64_t index = view->log_count + 1; index <= raft_last_index(raft); index++) {
         uint64_t term = raft_term_at(raft, index);
         const struct record *record = ledger_find(simulation->ledger, index, term);
         if (record == NULL || record->previous_term != view_term(view, index - 1)) {
@@ -55,7 +94,6 @@ void state_look_recovered(struct simulation *simulation, struct server *server)
         push(view, record);
     }
     view->fresh = false;
-    view->commit = 0;
     view->applied = 0;
     if (!simulation_failed(simulation)) {
         durability_recovered(simulation, server, &before, raft_term(raft), raft_voted_for(raft));
@@ -69,9 +107,13 @@ static void look_log(struct simulation *simulation, struct server *server)
 {
     struct view *view = &server->view;
     const struct kvapp_node *node = server->node;
+    if (!look_base(simulation, server)) {
+        return;
+    }
+    uint64_t base = raft_base_index(node->raft);
     uint64_t last = raft_last_index(node->raft);
     uint64_t keep = view->log_count < last ? view->log_count : last;
-    while (keep > 0 && view->log[keep - 1]->term != raft_term_at(node->raft, keep)) {
+    while (keep > base && view->log[keep - 1]->term != raft_term_at(node->raft, keep)) {
         keep--;
     }
     if (keep < view->log_count) {

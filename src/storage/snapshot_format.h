@@ -34,7 +34,7 @@
 enum {
     SNAPSHOT_HEADER_SIZE = SECTOR_SIZE,
     SNAPSHOT_CHUNK_HEADER_SIZE = 32,
-    SNAPSHOT_STORED_SIZE_MAX = 1024 * 1024 + 8 * 1024, /* what the largest chunk may become */
+    SNAPSHOT_STORED_SIZE_MAX = 2 * 1024 * 1024 + 16 * 1024, /* what the largest chunk may become */
     SNAPSHOT_SIZE_MIN = SNAPSHOT_HEADER_SIZE + 2 * SNAPSHOT_CHUNK_HEADER_SIZE,
     SNAPSHOT_NAME_SIZE = 32, /* "snapshot-", 16 digits, NUL */
 };

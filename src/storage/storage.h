@@ -74,7 +74,7 @@ struct storage_run {
 
 enum {
     SNAPSHOT_MEMBERSHIP_SIZE_MAX = 8 * 1024,
-    SNAPSHOT_CHUNK_SIZE_MAX = 1024 * 1024, /* before compression */
+    SNAPSHOT_CHUNK_SIZE_MAX = 2 * 1024 * 1024, /* before compression */
 };
 
 /* What a snapshot says of itself. */

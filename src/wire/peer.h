@@ -74,7 +74,7 @@ struct snapshot_bytes {
 enum snapshot_state {
     SNAPSHOT_WANTED = 0,    /* from `offset` on; below it, it has the bytes of this very file */
     SNAPSHOT_INSTALLED = 1, /* it is durable and applied */
-    SNAPSHOT_UNWANTED = 2,  /* it has as much already, or does not take it from this server */
+    SNAPSHOT_UNWANTED = 2,  /* it has as much already, or cannot trust it yet */
     SNAPSHOT_FAILED = 3,    /* `text` says why */
     SNAPSHOT_STATE_COUNT,
 };
