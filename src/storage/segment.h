@@ -37,7 +37,8 @@ uint64_t segment_number(const char *name);
 
 void segment_encode(const struct segment *segment, const struct identity *identity,
                     uint8_t at[SECTOR_SIZE]);
-/* Returns 0, KV_ERR_DAMAGED, KV_ERR_VERSION, or KV_ERR_MISMATCH for another node's. */
+/* Returns 0, KV_ERR_DAMAGED, KV_ERR_VERSION, or KV_ERR_MISMATCH for another node's; an identity of
+ * NULL takes anybody's. */
 int segment_decode(const uint8_t at[SECTOR_SIZE], const struct identity *identity,
                    struct segment *ret_segment);
 

@@ -45,8 +45,8 @@ int vote_decode(const uint8_t at[SECTOR_SIZE], const struct identity *identity,
     if (get_u32(at + AT_VERSION) != LAYOUT_VERSION) {
         return KV_ERR_VERSION;
     }
-    if (get_u64(at + AT_CLUSTER) != identity->cluster_id ||
-        get_u64(at + AT_NODE) != identity->node_id) {
+    if (identity != NULL && (get_u64(at + AT_CLUSTER) != identity->cluster_id ||
+                             get_u64(at + AT_NODE) != identity->node_id)) {
         return KV_ERR_MISMATCH;
     }
     *ret_vote = (struct vote){

@@ -44,7 +44,8 @@ struct vote {
 };
 
 void vote_encode(const struct vote *vote, const struct identity *identity, uint8_t at[SECTOR_SIZE]);
-/* Returns 0, KV_ERR_DAMAGED, KV_ERR_VERSION, or KV_ERR_MISMATCH for another node's. */
+/* Returns 0, KV_ERR_DAMAGED, KV_ERR_VERSION, or KV_ERR_MISMATCH for another node's; an identity of
+ * NULL takes anybody's. */
 int vote_decode(const uint8_t at[SECTOR_SIZE], const struct identity *identity,
                 struct vote *ret_vote);
 
