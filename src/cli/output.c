@@ -123,7 +123,7 @@ static json_t *json_of(struct slice text)
     return json_stringn(text.size == 0 ? "" : (const char *)text.data, text.size);
 }
 
-static void set_bytes(struct output *output, json_t *object, const char *name, struct slice bytes)
+void output_set_bytes(struct output *output, json_t *object, const char *name, struct slice bytes)
 {
     if (text_is_utf8(bytes)) {
         CHECK(json_object_set_new(object, name, json_of(bytes)) == 0);
@@ -180,7 +180,7 @@ void output_ok(struct output *output, struct slice key, const struct kvapp_reply
         return;
     }
     json_t *object = new_object(true);
-    set_bytes(output, object, "key", key);
+    output_set_bytes(output, object, "key", key);
     set_number(object, "revision", reply->revision);
     output_json(output, object);
 }
@@ -194,8 +194,8 @@ void output_value(struct output *output, struct slice key, const struct kvapp_re
         return;
     }
     json_t *object = new_object(true);
-    set_bytes(output, object, "key", key);
-    set_bytes(output, object, "value", value);
+    output_set_bytes(output, object, "key", key);
+    output_set_bytes(output, object, "value", value);
     set_number(object, "revision", reply->revision);
     output_json(output, object);
 }
@@ -241,7 +241,7 @@ void output_failure(struct output *output, struct slice key, const struct kvapp_
                                                 : kvapp_err_sentence(reply->status));
     set_detail(object, reply->status, detail);
     if (key.size > 0) {
-        set_bytes(output, object, "key", key);
+        output_set_bytes(output, object, "key", key);
     }
     if (reply->status == KV_ERR_CONDITION) {
         set_number(object, "revision", reply->revision);
@@ -279,10 +279,10 @@ static void print_json_item(struct output_list *list, const struct kvapp_item *i
         element = json_of(key);
     } else {
         element = json_object();
-        set_bytes(output, element, "key", key);
+        output_set_bytes(output, element, "key", key);
     }
     if (list->values) {
-        set_bytes(output, element, "value", slice_of(item->value, item->value_size));
+        output_set_bytes(output, element, "value", slice_of(item->value, item->value_size));
         set_number(element, "revision", item->revision);
     }
     if (list->count > 0) {

@@ -64,6 +64,9 @@ void output_list_item(struct output_list *list, const struct kvapp_item *item);
 /* status: 0, or what cut the list short. */
 void output_list_end(struct output_list *list, int status, const char *detail);
 
+/* Sets a member to bytes: text, or under the name with "_base64" behind it. */
+void output_set_bytes(struct output *output, json_t *object, const char *name, struct slice bytes);
+
 /* Prints an object on a line of its own and releases it. */
 void output_json(struct output *output, json_t *object);
 

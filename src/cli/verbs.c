@@ -392,7 +392,8 @@ static enum exit_status refuse_unknown(struct cli *cli, struct slice name)
 static const char *misplaced_option(const struct verb *verb, const struct options *options)
 {
     for (size_t i = 0; i < OPTION_COUNT && !verb->takes_range; i++) {
-        if (option_table[i].owners == OWNER_RANGE && options_given(options, (enum option_id)i)) {
+        if ((option_table[i].owners & OWNER_RANGE) != 0 &&
+            options_given(options, (enum option_id)i)) {
             return option_table[i].name;
         }
     }
