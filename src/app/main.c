@@ -1,4 +1,5 @@
 /* The one binary: finds out which part of kvapp is meant, and starts it. */
+#include "app/inspect.h"
 #include "app/server.h"
 #include "app/sim.h"
 #include "cli/cli.h"
@@ -35,6 +36,10 @@ static int run_subcommand(const struct options *options)
         return cli_bench_main(options);
     case OWNER_SIM:
         return sim_main(options);
+    case OWNER_INSPECT:
+        return inspect_main(options);
+    case OWNER_VERIFY:
+        return verify_main(options);
     default:
         return EXIT_NO_SUBCOMMAND;
     }

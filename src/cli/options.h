@@ -39,6 +39,8 @@ enum option_owner {
     OWNER_RANGE = 1 << 3,   /* list, scan and delete-range, in the shell too */
     OWNER_PROGRAM = 1 << 4, /* kvapp itself, without a subcommand */
     OWNER_SIM = 1 << 5,
+    OWNER_INSPECT = 1 << 6,
+    OWNER_VERIFY = 1 << 7,
 };
 
 enum option_id {
@@ -87,6 +89,9 @@ enum option_id {
     OPTION_TRACE,
     OPTION_JOBS,
     OPTION_SHRINK,
+    OPTION_ENTRIES,
+    OPTION_FROM,
+    OPTION_TO,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION,

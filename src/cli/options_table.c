@@ -6,6 +6,12 @@
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
+/* Every subcommand, and kvapp itself. */
+enum {
+    OWNERS_ALL = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_INSPECT |
+                 OWNER_VERIFY | OWNER_PROGRAM,
+};
+
 const struct option option_table[OPTION_COUNT] = {
     [OPTION_NODE_ID] =
         {
@@ -257,10 +263,10 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_JSON] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_CLIENT | OWNER_BENCH,
+            .owners = OWNER_CLIENT | OWNER_BENCH | OWNER_INSPECT,
             .name = "json",
             .environment = "KVAPP_JSON",
-            .help = "Print one JSON object for each reply.",
+            .help = "Print one JSON object for each reply; of a data directory one in all.",
         },
     [OPTION_RAW] =
         {
@@ -272,12 +278,12 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_LIMIT] =
         {
             .type = OPTION_U64,
-            .owners = OWNER_RANGE,
+            .owners = OWNER_RANGE | OWNER_INSPECT,
             .name = "limit",
             .value_name = "N",
             .min = 1,
             .max = INT64_MAX,
-            .help = "At most so many keys (list, scan).",
+            .help = "At most so many keys (list, scan) or entries (inspect).",
         },
     [OPTION_START] =
         {
@@ -469,6 +475,34 @@ const struct option option_table[OPTION_COUNT] = {
             .help = "When a seed fails, looks for the fewest faults and the shortest duration with "
                     "which it still does.",
         },
+    [OPTION_ENTRIES] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_INSPECT,
+            .name = "entries",
+            .help = "Show all entries of the log. Without it, and without --from and --to, the "
+                    "last five, or as many as --limit says.",
+        },
+    [OPTION_FROM] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_INSPECT,
+            .name = "from",
+            .value_name = "INDEX",
+            .min = 1,
+            .max = INT64_MAX,
+            .help = "Show entries from this index on.",
+        },
+    [OPTION_TO] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_INSPECT,
+            .name = "to",
+            .value_name = "INDEX",
+            .min = 1,
+            .max = INT64_MAX,
+            .help = "Show entries up to this index.",
+        },
     [OPTION_VERBOSE] =
         {
             .type = OPTION_FLAG,
@@ -482,7 +516,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_HELP] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_PROGRAM,
+            .owners = OWNERS_ALL,
             .name = "help",
             .letter = 'h',
             .help = "Print this help.",
@@ -490,7 +524,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_VERSION] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_PROGRAM,
+            .owners = OWNERS_ALL,
             .name = "version",
             .help = "Print the version.",
         },
@@ -547,6 +581,33 @@ const struct subcommand subcommand_table[] = {
             "nothing acknowledged is lost and nothing answered is wrong. Without --seed, --seeds\n"
             "and --for: random seeds for ten seconds. See docs/SIMULATOR.md.\n"
             "Exit status: 0 all is well, 1 a property was broken, 2 wrong usage.\n",
+    },
+    {
+        .owner = OWNER_INSPECT,
+        .name = "inspect",
+        .usage = " DIR",
+        .summary = "show what a server's data directory holds, offline",
+        .about =
+            "Shows whose directory it is, its term and vote, the log's segments and entries, and\n"
+            "whether the checksums are right. Reads only, so a server may be running.\n"
+            "Exit status: 0 all that was read is right, 1 something is wrong, 2 wrong usage or no\n"
+            "data directory.\n",
+        .takes_words = true,
+    },
+    {
+        .owner = OWNER_VERIFY,
+        .name = "verify",
+        .usage = " DIR",
+        .summary = "check every byte of a server's data directory, offline",
+        .about =
+            "Reads all files of a data directory, checks every checksum and what must follow "
+            "what,\n"
+            "and names each place that is wrong, with what a server that starts there does about\n"
+            "it. Reads only, so a server may be running.\n"
+            "Exit status: 0 all is right, 1 something is wrong, a torn tail included, 2 wrong "
+            "usage\n"
+            "or no data directory.\n",
+        .takes_words = true,
     },
     {0},
 };

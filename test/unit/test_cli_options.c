@@ -236,9 +236,11 @@ static void every_mistake_has_its_sentence(void **state)
          "unknown option --heartbeat; \"kvapp server --help\" lists the options"},
         {"client get -x", "unknown option -x; \"kvapp client --help\" lists the options, and -- "
                           "goes before words that begin with a dash"},
-        {"server --json", "--json is an option of kvapp client and kvapp bench, not of kvapp "
-                          "server"},
-        {"bench --limit 4", "--limit is an option of kvapp client, not of kvapp bench"},
+        {"server --json",
+         "--json is an option of kvapp client and kvapp bench and kvapp inspect, not of kvapp "
+         "server"},
+        {"bench --limit 4", "--limit is an option of kvapp client and kvapp inspect, not of kvapp "
+                            "bench"},
         {"client --bind a:1", "--bind is an option of kvapp server, not of kvapp client"},
         {"server now", "takes options only, but was given \"now\""},
         {"server --bind a:65000", "--bind: the client port of a:65000 would be beyond 65535: its "

@@ -1,0 +1,356 @@
+"""Looking inside a data directory: kvapp inspect and kvapp verify, next to what a server does."""
+
+import json
+import os
+import random
+import shutil
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import native  # pylint: disable=wrong-import-position
+from tap import case, expect, expect_equal, run  # pylint: disable=wrong-import-position
+
+SMALL = ["--segment-size", "4M"]
+LOG = "log-%016x"
+FLIP_SECONDS_MAX = 12.0
+SERVER_SAMPLES = 24
+
+
+def fingerprint(folder):
+    """Names, bytes and times of everything: what reading may not change."""
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        with open(path, "rb") as file:
+            about = os.stat(path)
+            found[name] = (file.read(), about.st_mtime_ns, about.st_ctime_ns, about.st_mode)
+    about = os.stat(folder)
+    return found, about.st_mtime_ns, about.st_mode
+
+
+def inspect(env, data, *words):
+    """The document, and the exit status."""
+    done = env.run("inspect", "--json", *words, data)
+    expect(done.returncode in (0, 1), "inspect", done)
+    return json.loads(done.stdout.decode()), done.returncode
+
+
+def verify(env, data):
+    """The exit status and what was printed."""
+    done = env.run("verify", data)
+    expect(not done.stderr, "nothing on standard error", done.stderr)
+    return done.returncode, done.stdout.decode()
+
+
+def expect_wrong(env, data, *sentences):
+    status, text = verify(env, data)
+    expect_equal(status, 1, "exit status: " + text)
+    for sentence in sentences:
+        expect(sentence in text, "verify says %r:" % sentence, text)
+    return text
+
+
+def expect_right(env, data):
+    status, text = verify(env, data)
+    expect_equal(status, 0, "exit status: " + text)
+    return text
+
+
+def written(env, kill=False):
+    """A server that has written a little and was stopped, and its directory."""
+    cluster = env.cluster(size=1, arguments=SMALL)
+    server = cluster.servers[0]
+    with cluster.client() as client:
+        client.put(b"planet", b"earth")
+        client.put(b"a b", b"\x00\xff\"")
+        client.delete(b"planet")
+        client.put(b"large", b"v" * 2000)
+    if kill:
+        server.kill()
+    else:
+        expect_equal(server.terminate(), 0, "exit status")
+    return cluster, server.data
+
+
+def change(data, name, offset, flip=0xFF, size=1):
+    """Flips the bits of `flip` in `size` bytes."""
+    with open(os.path.join(data, name), "r+b") as file:
+        file.seek(offset)
+        old = file.read(size)
+        file.seek(offset)
+        file.write(bytes(byte ^ flip for byte in old))
+
+
+def log_end(env, data, segment=0):
+    found, _ = inspect(env, data)
+    return found["segments"][segment]["size"] - found["segments"][segment]["free"]
+
+
+# ---- what is shown ----
+
+@case()
+def inspect_shows_what_a_server_wrote_and_changes_nothing(env):
+    _, data = written(env)
+    before = fingerprint(data)
+    text = env.run("inspect", "--entries", data).stdout.decode()
+    for word in ("node 1 of cluster", "no server is running", "this one counts", LOG % 1,
+                 "put planet earth", "put \"a b\" \"\\x00\\xff\\\"\"", "delete planet",
+                 "... (2000 bytes)", "no-op of a new leader"):
+        expect(word in text, "the text has %r:" % word, text)
+    found, status = inspect(env, data, "--entries")
+    expect_equal(status, 0, "exit status")
+    expect_equal(found["identity"]["node"], 1, "node")
+    expect_equal(found["server_running"], False, "no server")
+    expect_equal([vote["counts"] for vote in found["votes"]].count(True), 1, "votes that count")
+    expect_equal({vote["term"] for vote in found["votes"]}, {1}, "terms")
+    entries = found["entries"]
+    expect_equal([entry["index"] for entry in entries],
+                 list(range(1, found["last_index"] + 1)), "indexes")
+    puts = [entry for entry in entries if entry["command"] == "put"]
+    expect_equal([(entry["key"], entry.get("value", entry.get("value_base64"))) for entry in puts],
+                 [("planet", "earth"), ("a b", "AP8i"), ("large", "v" * 2000)], "puts")
+    expect_equal(found["segments"][0]["entries"], len(entries), "entries of the segment")
+    expect_equal(found["findings"], [], "nothing is wrong")
+    expect("all is right" in expect_right(env, data), "verify says so")
+    expect_equal(fingerprint(data), before, "the directory")
+
+
+@case()
+def a_range_and_a_limit_choose_entries(env):
+    _, data = written(env)
+    last = inspect(env, data)[0]["last_index"]
+    for words, wanted in (((), range(max(1, last - 4), last + 1)),
+                          (("--limit", "2"), range(last - 1, last + 1)),
+                          (("--from", "2", "--to", "3"), range(2, 4)),
+                          (("--from", "3"), range(3, last + 1)),
+                          (("--to", "2"), range(1, 3)),
+                          (("--entries", "--limit", "3"), range(1, 4)),
+                          (("--from", str(last + 1)), ())):
+        found, _ = inspect(env, data, *words)
+        expect_equal([entry["index"] for entry in found["entries"]], list(wanted), repr(words))
+
+
+@case()
+def wrong_words_and_foreign_directories_end_with_status_2(env):
+    empty = os.path.join(env.folder, "empty")
+    os.mkdir(empty)
+    for words, sentence in ((("verify",), "name one data directory"),
+                            (("inspect", empty, empty), "name one data directory"),
+                            (("verify", empty), "no data directory of kvapp"),
+                            (("inspect", empty), "no data directory of kvapp"),
+                            (("verify", empty + "/none"), "No such file"),
+                            (("inspect", "--from", "3", "--to", "2", empty), "--from"),
+                            (("verify", "--json", empty), "--json is an option of")):
+        done = env.run(*words)
+        expect_equal(done.returncode, 2, "exit status of %r" % (words,))
+        expect(sentence in done.stderr.decode(), "says %r:" % sentence, done)
+    expect_equal(os.listdir(empty), [], "nothing is made")
+
+
+@case()
+def a_running_server_is_told_and_its_directory_is_right_under_load(env):
+    cluster = env.cluster(size=1, arguments=SMALL)
+    data = cluster.servers[0].data
+    writers = env.writers(cluster)
+    deadline = time.monotonic() + 4
+    runs = 0
+    while time.monotonic() < deadline:
+        text = expect_right(env, data)
+        expect("a server is running" in text, "verify says so", text)
+        found, status = inspect(env, data)
+        expect_equal((status, found["server_running"]), (0, True), "inspect: %r" % found)
+        runs += 1
+    expect(writers.stop(), "writes were acknowledged meanwhile")
+    print("# %d runs" % runs)
+    expect(cluster.servers[0].status() is not None, "the server goes on")
+
+
+@case()
+def a_log_of_several_segments_is_followed_through(env):
+    cluster = env.cluster(size=1, arguments=SMALL)
+    with cluster.client() as client:
+        for number in range(12):
+            client.put(b"k%d" % number, bytes([number]) * 1000000)
+    cluster.stop()
+    data = cluster.servers[0].data
+    found, status = inspect(env, data, "--limit", "20")
+    expect_equal(status, 0, "exit status")
+    used = [segment for segment in found["segments"] if segment["entries"] > 0]
+    expect(len(used) >= 3, "segments", found["segments"])
+    for before, after in zip(used, used[1:]):
+        expect_equal(after["first_index"], before["last_index"] + 1, "indexes go on")
+    expect_equal(found["entries"][-1]["index"], found["last_index"], "the newest entry")
+    expect_right(env, data)
+    os.rename(os.path.join(data, LOG % 2), os.path.join(data, "elsewhere"))
+    text = expect_wrong(env, data, LOG % 2 + ": is missing", "refuses to start")
+    expect("elsewhere: is no file of kvapp's" in text, "the unknown file is noted", text)
+
+
+@case(timeout=60)
+def entries_that_a_new_leader_replaced_are_not_shown(env):
+    cluster = env.cluster(arguments=SMALL)
+    with cluster.client() as client:
+        client.put(b"k", b"before")
+    leader = cluster.wait_leader()
+    others = cluster.followers()
+    for server in others:
+        server.kill()
+    with native.Connection(leader.client_address, timeout=0.5) as connection:
+        connection.send(native.request(1, native.command(native.PUT, key=b"k", value=b"lost")))
+        time.sleep(0.3)
+    leader.kill()
+    for server in others:
+        server.start()
+    cluster.wait_leader()
+    with cluster.client() as client:
+        for number in range(5):
+            client.put(b"k", b"after%d" % number)
+    leader.start()
+    cluster.wait_equal()
+    cluster.stop()
+    found, status = inspect(env, leader.data, "--entries")
+    expect_equal(status, 0, "exit status")
+    values = [entry["value"] for entry in found["entries"] if entry["command"] == "put"]
+    expect_equal(values, ["before"] + ["after%d" % number for number in range(5)], "values")
+    in_batches = sum(segment["entries"] for segment in found["segments"])
+    expect(in_batches > len(found["entries"]), "the log holds the lost one", in_batches)
+    expect_right(env, leader.data)
+
+
+# ---- what is wrong ----
+
+@case()
+def a_killed_server_leaves_a_directory_that_is_right(env):
+    _, data = written(env, kill=True)
+    expect_right(env, data)
+    expect_equal(inspect(env, data)[0]["server_running"], False, "no server")
+
+
+@case()
+def a_torn_tail_is_called_one_and_the_server_cuts_it(env):
+    cluster, data = written(env, kill=True)
+    end = log_end(env, data)
+    last = inspect(env, data)[0]["last_index"]
+    with open(os.path.join(data, LOG % 1), "r+b") as file:
+        file.seek(end - 512)
+        file.write(bytes(512))
+    text = expect_wrong(env, data, "torn tail behind entry %d" % (last - 1),
+                        "cuts it as a torn tail")
+    expect("refuses" not in text, "it is no damage", text)
+    expect_equal(inspect(env, data)[0]["findings"][0]["verdict"], "torn", "verdict")
+    cluster.start()
+    cluster.stop()
+    expect_right(env, data)
+
+
+@case()
+def damage_is_named_by_file_and_offset_and_the_walk_goes_on(env):
+    _, data = written(env)
+    end = log_end(env, data)
+    # The seal of the first start stands at 512, the no-op of the leader behind it.
+    change(data, LOG % 1, 1024 + 20)
+    change(data, LOG % 1, end - 512 + 20)
+    text = expect_wrong(env, data, LOG % 1 + ": offset 1024:",
+                        LOG % 1 + ": offset %d:" % (end - 512),
+                        "2 things are wrong", "refuses to start", "Leave this server stopped")
+    expect("cuts it" not in text, "no torn tail", text)
+    found, status = inspect(env, data, "--entries")
+    expect_equal((status, len(found["findings"])), (1, 2), "inspect")
+    expect(len(found["entries"]) > 2, "what is right is shown all the same", found)
+
+
+@case()
+def files_that_are_missing_cut_or_foreign_are_told(env):
+    cluster = env.cluster(arguments=SMALL)
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    cluster.stop()
+    one, two = (cluster.server(number).data for number in (1, 2))
+    for name, sentence in (("IDENTITY", "IDENTITY: is missing"), ("VOTE", "VOTE: is missing"),
+                           (LOG % 1, "is missing, though it is a part of the log")):
+        aside = os.path.join(env.folder, "aside")
+        os.rename(os.path.join(one, name), aside)
+        expect_wrong(env, one, sentence, "refuses to start")
+        shutil.copyfile(os.path.join(two, name), os.path.join(one, name))
+        expect_equal(verify(env, one)[0], 1, "with another server's " + name)
+        os.rename(aside, os.path.join(one, name))
+    expect_right(env, one)
+    for name, size in (("VOTE", 4096), ("IDENTITY", 31), (LOG % 1, 1 << 20)):
+        with open(os.path.join(one, name), "rb") as file:
+            whole = file.read()
+        os.truncate(os.path.join(one, name), size)
+        expect_wrong(env, one, name, "refuses to start")
+        with open(os.path.join(one, name), "wb") as file:
+            file.write(whole)
+    expect_right(env, one)
+
+
+def flip_places(env, data):
+    """Every byte that says something, and some of those that should be zero."""
+    places = [("IDENTITY", offset) for offset in range(32)]
+    places += [("VOTE", offset) for offset in range(8192)]
+    places += [(LOG % 1, offset) for offset in range(log_end(env, data))]
+    places += [(LOG % 2, offset) for offset in range(512)]
+    places += [(LOG % 1, 600000), (LOG % 2, 4 * 1024 * 1024 - 1)]
+    return places
+
+
+@case(timeout=60, only="portable")
+def every_flipped_byte_is_found(env):
+    _, data = written(env)
+    places = flip_places(env, data)
+    fields = [place for place in places if place[0] == "IDENTITY" or place[1] % 512 < 72]
+    random.shuffle(fields)
+    random.shuffle(places)
+    deadline = time.monotonic() + FLIP_SECONDS_MAX
+    count = 0
+    # By turns a byte of a header and any byte, as many as there is time for.
+    for place in (place for pair in zip(fields, places) for place in pair):
+        if time.monotonic() > deadline:
+            break
+        bit = 1 << random.randrange(8)
+        change(data, *place, flip=bit)
+        expect_wrong(env, data, place[0])
+        change(data, *place, flip=bit)
+        count += 1
+    expect_right(env, data)
+    print("# %d flips in %d places" % (count, len(places)))
+
+
+@case(timeout=90, only="portable")
+def the_verdict_is_what_a_server_does(env):
+    cluster, data = written(env, kill=True)
+    server = cluster.servers[0]
+    kept = data + ".kept"
+    shutil.copytree(data, kept)
+    end = log_end(env, data)
+    places = [("IDENTITY", 20), ("VOTE", 30), ("VOTE", 4096 + 30), ("VOTE", 1000),
+              (LOG % 1, 20), (LOG % 1, 100), (LOG % 1, end - 600), (LOG % 1, end + 700),
+              (LOG % 2, 40), (LOG % 2, 70000)]
+    while len(places) < SERVER_SAMPLES:
+        places.append((LOG % 1, random.randrange(end)))
+    verdicts = set()
+    for place in places:
+        change(data, *place)
+        found, _ = inspect(env, data)
+        expect(found["findings"], "a finding for", place)
+        refused = any(one["verdict"] == "refused" for one in found["findings"])
+        torn = any(one["verdict"] == "torn" for one in found["findings"])
+        verdicts.update(one["verdict"] for one in found["findings"])
+        before = server.log()
+        server.start()
+        if refused:
+            expect_equal(server.wait(), 1, "a server refuses %r: %r" % (place, found["findings"]))
+        else:
+            cluster.wait_leader()
+            expect_equal(server.terminate(), 0, "a server starts")
+            cut = "torn" in server.log()[len(before):] or "unfinished" in server.log()[len(before):]
+            expect_equal(cut, torn, "a server cuts %r: %s" % (place, server.log()[len(before):]))
+        shutil.rmtree(data)
+        shutil.copytree(kept, data)
+    expect_equal(verdicts, {"refused", "torn", "repaired", "unused"}, "verdicts")
+
+
+run()
