@@ -232,6 +232,11 @@ static void look_at_lock(struct inspection *inspection)
 {
     int file = openat(inspection->folder, "LOCK", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) {
+        if (errno != ENOENT) {
+            inspection_note(inspection,
+                            "LOCK: cannot be opened: %s; whether a server runs is not known",
+                            strerror(errno));
+        }
         return;
     }
     inspection->server_running = flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
