@@ -107,6 +107,28 @@ static void print_log(const struct inspection *inspection)
     }
 }
 
+static void print_snapshots(const struct inspection *inspection)
+{
+    printf("\nSnapshots\n");
+    if (inspection->snapshot_count == 0) {
+        printf("  none\n");
+        return;
+    }
+    printf("  %-25s  %11s  %10s  %6s  %8s  %12s  %-16s  %s\n", "FILE", "SIZE", "INDEX", "TERM",
+           "CHUNKS", "UNCOMPRESSED", "DIGEST", "CHECKSUMS");
+    for (size_t i = 0; i < inspection->snapshot_count; i++) {
+        const struct snapshot_file *snapshot = &inspection->snapshots[i];
+        char name[SNAPSHOT_NAME_SIZE];
+        snapshot_name(snapshot->index, name);
+        printf("  %-25s  %11" PRIu64 "  %10" PRIu64 "  %6" PRIu64 "  %8" PRIu64 "  %12" PRIu64
+               "  %016" PRIx64 "  %s%s\n",
+               name, snapshot->size, snapshot->index, snapshot->header.term, snapshot->chunks,
+               snapshot->raw_size, snapshot->header.digest,
+               snapshot->err == 0 ? "right" : "wrong, see below",
+               i + 1 == inspection->snapshot_chosen ? ", this one counts" : "");
+    }
+}
+
 static void print_entry(void *context, const struct entry *entry)
 {
     struct buf *line = context;
@@ -214,6 +236,7 @@ int inspect_main(const struct options *options)
         printf("Data directory %s\n", inspection.path);
         print_identity(&inspection);
         print_votes(&inspection);
+        print_snapshots(&inspection);
         print_log(&inspection);
         print_entries(&inspection, &shown);
         print_findings(&inspection);

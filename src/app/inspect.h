@@ -3,6 +3,7 @@
  * would read, by the decoders of src/storage, go on where a server would stop, and write nothing.
  *
  *     inspect_directory.c   names, LOCK, IDENTITY, VOTE ──┐
+ *     inspect_snapshots.c   snapshots, chunk by chunk ◄───┤
  *     inspect_walk.c        the log, batch by batch ◄─────┘──► struct inspection
  *     inspect.c             the inspection as text, or inspect_json.c
  *     inspect_entries.c     a second walk, for entries to be shown
@@ -21,7 +22,10 @@
 #include "storage/batch.h"
 #include "storage/entry.h"
 #include "storage/segment.h"
+#include "storage/snapshot_format.h"
 #include "storage/vote.h"
+
+struct terms;
 
 enum {
     PIECE_SIZE = 1024 * 1024,
@@ -44,6 +48,7 @@ enum verdict {
     VERDICT_REFUSED,  /* it does not start */
     VERDICT_TORN,     /* it cuts the log there: nobody was told that what follows is stored */
     VERDICT_REPAIRED, /* it goes by the other copy, and writes this one again */
+    VERDICT_ASIDE,    /* it renames the file, and goes by what is left */
     VERDICT_UNUSED,   /* it does not look there */
 };
 
@@ -54,7 +59,7 @@ const char *verdict_clause(enum verdict verdict);
 struct finding {
     enum verdict verdict;
     bool has_offset;
-    char file[SEGMENT_NAME_SIZE];
+    char file[SNAPSHOT_NAME_SIZE];
     uint64_t offset;
     char what[FINDING_SIZE];
 };
@@ -72,6 +77,19 @@ struct log_segment {
     uint64_t end;         /* of the last right batch; what follows is free */
     uint64_t remains;     /* of an unused space that should be zeros, the first byte that is not;
                              0: none */
+};
+
+/* A snapshot's file, as far as it could be read. */
+struct snapshot_file {
+    uint64_t index; /* by its name */
+    int err;        /* 0: every byte is right; else `what` is wrong at `offset` */
+    uint64_t offset;
+    char what[FINDING_SIZE];
+    bool readable; /* the header is right: `header` holds it */
+    struct snapshot_header header;
+    uint64_t size;
+    uint64_t chunks;   /* the membership among them */
+    uint64_t raw_size; /* of the state and the membership, not compressed */
 };
 
 /* A batch that replaced entries: all from `first_index` on that are in earlier batches. */
@@ -96,6 +114,9 @@ struct inspection {
 
     struct log_segment *segments;
     size_t segment_count;
+    struct snapshot_file *snapshots; /* by index */
+    size_t snapshot_count;
+    size_t snapshot_chosen; /* the newest whole one is snapshots[snapshot_chosen - 1]; 0: none */
     uint64_t batches;
     uint64_t entries;     /* in batches, replaced ones included */
     uint64_t first_index; /* of the log; 0: no batch was read */
@@ -123,6 +144,11 @@ int inspection_open(struct inspection *inspection, const char *path, char *error
 /* Walks through the log. */
 void inspection_read(struct inspection *inspection);
 void inspection_done(struct inspection *inspection);
+
+/* Reads every snapshot to its end, or to the first thing wrong in it. */
+void inspection_read_snapshots(struct inspection *inspection);
+/* Adds what is wrong with snapshots, and whether the log, whose terms these are, fits to them. */
+void inspection_judge_snapshots(struct inspection *inspection, const struct terms *terms);
 
 /* Reads VOTE again, without a finding; for a directory whose server is running. */
 void inspection_reread_vote(struct inspection *inspection);

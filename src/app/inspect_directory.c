@@ -20,11 +20,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const verdict_names[] = {"refused", "torn", "repaired", "unused"};
+static const char *const verdict_names[] = {"refused", "torn", "repaired", "set-aside", "unused"};
 static const char *const verdict_clauses[] = {
     "refuses to start",
     "cuts it as a torn tail and goes on",
     "goes by the other copy and writes this one again",
+    "sets it aside and goes by the log and the snapshot before it",
     "does not look there",
 };
 
@@ -194,10 +195,24 @@ static void add_segment(struct inspection *inspection, uint64_t number, const ch
     }
 }
 
+static void add_snapshot(struct inspection *inspection, uint64_t index, const char *name)
+{
+    size_t count = inspection->snapshot_count++;
+    inspection->snapshots =
+        memory_grow(inspection->snapshots, (count + 1) * sizeof inspection->snapshots[0]);
+    inspection->snapshots[count] = (struct snapshot_file){.index = index};
+    struct stat about;
+    if (fstatat(inspection->folder, name, &about, 0) == 0) {
+        inspection->snapshots[count].size = (uint64_t)about.st_size;
+        inspection->bytes_total += (uint64_t)about.st_size;
+    }
+}
+
 /* What the names tell: segments that belong to the log, and files that nobody needs. */
 static void sort_names(struct inspection *inspection)
 {
-    static const char *const made[] = {"IDENTITY.tmp", "VOTE.tmp", "spare.tmp"};
+    static const char *const made[] = {"IDENTITY.tmp", "VOTE.tmp", "spare.tmp",
+                                       SNAPSHOT_TAKING_NAME};
     const struct buf *names = &inspection->names;
     bool vote_counts = inspection->vote_slot >= 0;
     for (size_t at = 0; at < names->size; at += strlen((const char *)names->data + at) + 1) {
@@ -209,6 +224,10 @@ static void sort_names(struct inspection *inspection)
         }
         if (number != 0 && (!vote_counts || number >= inspection->vote.first_segment)) {
             add_segment(inspection, number, name);
+        } else if (snapshot_name_index(name) != 0) {
+            add_snapshot(inspection, snapshot_name_index(name), name);
+        } else if (strcmp(name, SNAPSHOT_RECEIVING_NAME) == 0) {
+            inspection_note(inspection, "%s: a part of a snapshot that a leader sends", name);
         } else if (number != 0) {
             inspection_note(inspection,
                             "%s: lies below the log's first segment; the next start removes it",
@@ -352,11 +371,13 @@ void inspection_reread_vote(struct inspection *inspection)
 
 /* ---- the whole ---- */
 
-static bool has_log(const struct inspection *inspection)
+/* A snapshot without a log counts too: the directory has been used. */
+static bool has_log(const struct inspection *inspection, bool with_snapshots)
 {
     const struct buf *names = &inspection->names;
     for (size_t at = 0; at < names->size; at += strlen((const char *)names->data + at) + 1) {
-        if (segment_number((const char *)names->data + at) != 0) {
+        const char *name = (const char *)names->data + at;
+        if (segment_number(name) != 0 || (with_snapshots && snapshot_name_index(name) != 0)) {
             return true;
         }
     }
@@ -366,13 +387,14 @@ static bool has_log(const struct inspection *inspection)
 /* As check_files and vote_read of src/storage/opening.c. */
 static void look_for_missing(struct inspection *inspection)
 {
-    bool log = has_log(inspection);
-    bool used = inspection->vote.term != 0 || inspection->vote.synced_sequence != 0;
+    bool log = has_log(inspection, false);
+    bool state = has_log(inspection, true);
+    bool used = state || inspection->vote.term != 0 || inspection->vote.synced_sequence != 0;
     if (!inspection->has_identity) {
         inspection_find(inspection, VERDICT_REFUSED, "IDENTITY", UINT64_MAX,
-                        "is missing, though the directory holds %s", log ? "a log" : "votes");
+                        "is missing, though the directory holds %s", state ? "a log" : "votes");
     }
-    if (!inspection->has_vote && log) {
+    if (!inspection->has_vote && state) {
         inspection_find(inspection, VERDICT_REFUSED, "VOTE", UINT64_MAX,
                         "is missing, though the directory holds a log");
     } else if (!log && used) {
@@ -402,7 +424,7 @@ int inspection_open(struct inspection *inspection, const char *path, char *error
     }
     inspection->has_identity = has_name(inspection, "IDENTITY");
     inspection->has_vote = has_name(inspection, "VOTE");
-    if (!inspection->has_identity && !inspection->has_vote && !has_log(inspection)) {
+    if (!inspection->has_identity && !inspection->has_vote && !has_log(inspection, true)) {
         (void)snprintf(
             error, error_size,
             "%s: is no data directory of kvapp: it holds neither IDENTITY nor VOTE nor a "
@@ -432,6 +454,7 @@ void inspection_done(struct inspection *inspection)
     buf_done(&inspection->names);
     buf_done(&inspection->notes);
     free(inspection->segments);
+    free(inspection->snapshots);
     free(inspection->replacements);
     free(inspection->findings);
 }

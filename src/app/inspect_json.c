@@ -2,8 +2,8 @@
  * The inspection as one JSON document. The entries, of which there may be any number, are written
  * one by one; the rest is small and made whole.
  *
- *     {"directory":..., "server_running":..., "identity":{...}, "votes":[...], "segments":[...],
- *      "findings":[...], "notes":[...], "entries":[...]}
+ *     {"directory":..., "server_running":..., "identity":{...}, "votes":[...], "snapshots":[...],
+ *      "segments":[...], "findings":[...], "notes":[...], "entries":[...]}
  */
 #include "app/inspect.h"
 
@@ -83,6 +83,31 @@ static json_t *segments_json(const struct inspection *inspection)
         CHECK(json_array_append_new(segments, object) == 0);
     }
     return segments;
+}
+
+static json_t *snapshots_json(const struct inspection *inspection)
+{
+    json_t *snapshots = json_array();
+    for (size_t i = 0; i < inspection->snapshot_count; i++) {
+        const struct snapshot_file *snapshot = &inspection->snapshots[i];
+        char text[SNAPSHOT_NAME_SIZE];
+        snapshot_name(snapshot->index, text);
+        json_t *object = json_object();
+        set(object, "file", json_string(text));
+        set_number(object, "index", snapshot->index);
+        set_number(object, "size", snapshot->size);
+        set(object, "checksums_right", json_boolean(snapshot->err == 0));
+        set(object, "counts", json_boolean(i + 1 == inspection->snapshot_chosen));
+        if (snapshot->readable) {
+            set_number(object, "term", snapshot->header.term);
+            (void)snprintf(text, sizeof text, "%016" PRIx64, snapshot->header.digest);
+            set(object, "digest", json_string(text));
+            set_number(object, "chunks", snapshot->chunks);
+            set_number(object, "uncompressed", snapshot->raw_size);
+        }
+        CHECK(json_array_append_new(snapshots, object) == 0);
+    }
+    return snapshots;
 }
 
 static json_t *findings_json(const struct inspection *inspection)
@@ -173,6 +198,7 @@ void inspection_print_json(const struct inspection *inspection, uint64_t from, u
     set(object, "server_running", json_boolean(inspection->server_running));
     set(object, "identity", identity_json(inspection));
     set(object, "votes", votes_json(inspection));
+    set(object, "snapshots", snapshots_json(inspection));
     set(object, "segments", segments_json(inspection));
     set_number(object, "batches", inspection->batches);
     set_number(object, "first_index", inspection->first_index);

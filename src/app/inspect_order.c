@@ -25,87 +25,79 @@ void walk_find(const struct walk *walk, enum verdict verdict, uint64_t offset, c
     inspection_find(walk->inspection, verdict, name, offset, "%s", what);
 }
 
-uint64_t walk_last_term(const struct walk *walk)
-{
-    return walk->run_count == 0 ? 0 : walk->runs[walk->run_count - 1].term;
-}
-
-static void forget_from(struct walk *walk, uint64_t index)
-{
-    while (walk->run_count > 0 && walk->runs[walk->run_count - 1].first >= index) {
-        walk->run_count--;
-    }
-}
-
 static void note_replacement(struct inspection *inspection, const struct batch *batch)
 {
+    uint64_t first = batch->reset ? 0 : batch->first_index;
     struct replacement *at = inspection->replacements;
     size_t count = inspection->replacement_count;
     /* What an earlier one replaced from a higher index on, this one replaces too. */
-    while (count > 0 && at[count - 1].first_index >= batch->first_index) {
+    while (count > 0 && at[count - 1].first_index >= first) {
         count--;
     }
     at = memory_grow(at, (count + 1) * sizeof at[0]);
     at[count] = (struct replacement){
         .sequence = batch->sequence,
-        .first_index = batch->first_index,
+        .first_index = first,
     };
     inspection->replacements = at;
     inspection->replacement_count = count + 1;
 }
 
-/* As continue_at of recover.c; behind damage any index may follow. */
-static bool continues(struct walk *walk, const struct batch *batch)
+/* Whether a batch may follow what was before it: see continue_with of recover.c. */
+static bool fits(const struct terms *terms, const struct batch *batch)
+{
+    uint64_t first = batch->first_index;
+    return first >= terms->first && first <= terms->next &&
+           terms_at(terms, first - 1) == batch->previous_term;
+}
+
+/* Makes room for a batch; behind damage any batch may follow. */
+static void continue_with(struct walk *walk, const struct batch *batch)
 {
     struct inspection *inspection = walk->inspection;
-    uint64_t first = batch->first_index;
-    bool trimmed = inspection->vote.first_segment > 1;
-    bool fits = true;
-    if (!walk->based || (trimmed && first < inspection->first_index)) {
-        fits = trimmed || walk->lost || first == 1;
-        walk->based = true;
-        inspection->first_index = first;
-        walk->run_count = 0;
-    } else if (first < inspection->first_index || first > inspection->last_index + 1) {
-        fits = walk->lost;
-        walk->run_count = 0;
-    } else {
-        if (first <= inspection->last_index) {
-            note_replacement(inspection, batch);
+    struct terms *terms = &walk->terms;
+    bool trimmed = inspection->vote.first_segment > 1 && !walk->reset_seen;
+    bool begins = batch->reset || (trimmed && (!walk->based || batch->first_index < terms->first));
+    if (batch->reset || batch->first_index < terms->next) {
+        note_replacement(inspection, batch);
+    }
+    if (begins || !fits(terms, batch)) {
+        if (!begins && !walk->lost) {
+            walk_find(walk, VERDICT_REFUSED, walk->position,
+                      "batch %" PRIu64 ", which begins with entry %" PRIu64
+                      " after one of term %" PRIu64 ", does not follow entry %" PRIu64,
+                      batch->sequence, batch->first_index, batch->previous_term, terms->next - 1);
         }
-        forget_from(walk, first);
+        if (begins || !walk->based) {
+            inspection->first_index = batch->first_index;
+        }
+        terms_reset(terms, batch->first_index, batch->previous_term);
+    } else {
+        inspection->first_index = walk->based ? inspection->first_index : batch->first_index;
+        terms_truncate(terms, batch->first_index);
     }
-    if (!fits) {
-        walk_find(walk, VERDICT_REFUSED, walk->position,
-                  "batch %" PRIu64 " begins with entry %" PRIu64
-                  " and does not follow entry %" PRIu64,
-                  batch->sequence, first, inspection->last_index);
-    }
-    inspection->last_index = first - 1;
-    return fits;
+    walk->based = true;
+    walk->reset_seen = walk->reset_seen || batch->reset;
 }
 
 /* The entries of a batch whose checksums are right, in the order of terms. */
 static void take_entries(struct walk *walk, const struct batch *batch, const uint8_t *at)
 {
-    struct inspection *inspection = walk->inspection;
+    struct terms *terms = &walk->terms;
     for (uint32_t i = 0; i < batch->count; i++) {
         uint64_t index = batch->first_index + i;
         uint64_t term = get_u64(at + ENTRY_TERM_OFFSET);
-        if (term < walk_last_term(walk)) {
+        if (!terms_add(terms, term)) {
             walk_find(walk, VERDICT_REFUSED, walk->position,
                       "entry %" PRIu64 " has term %" PRIu64
                       ", less than the one before it: %" PRIu64,
-                      index, term, walk_last_term(walk));
-            walk->run_count = 0;
+                      index, term, terms_at(terms, index - 1));
+            terms_reset(terms, index, 0);
+            (void)terms_add(terms, term);
         }
-        if (walk->run_count == 0 || term > walk_last_term(walk)) {
-            walk->runs = memory_grow(walk->runs, (walk->run_count + 1) * sizeof walk->runs[0]);
-            walk->runs[walk->run_count++] = (struct term_run){.first = index, .term = term};
-        }
-        inspection->last_index = index;
         at += entry_encoded_size(get_u32(at + ENTRY_SIZE_OFFSET));
     }
+    walk->inspection->last_index = terms->next - 1;
 }
 
 static void check_vote(struct walk *walk, const struct batch *batch)
@@ -133,7 +125,7 @@ void walk_take(struct walk *walk, const struct batch *batch, const uint8_t *at)
     struct inspection *inspection = walk->inspection;
     struct log_segment *segment = walk_segment(walk);
     check_vote(walk, batch);
-    (void)continues(walk, batch);
+    continue_with(walk, batch);
     take_entries(walk, batch, at + BATCH_HEADER_SIZE);
     inspection->batches++;
     inspection->entries += batch->count;

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Bytes of the segment; when they cannot be read, that is found and the walk is lost. */
 static const uint8_t *bytes_at(struct walk *walk, size_t size)
@@ -196,6 +197,14 @@ static enum step step(struct walk *walk)
     return STEP_ON;
 }
 
+/* Whether a running server has taken the file for another segment since it was opened. */
+static bool was_recycled(const struct inspection *inspection, const struct log_segment *segment)
+{
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(segment->number, name);
+    return inspection->server_running && faccessat(inspection->folder, name, F_OK, 0) != 0;
+}
+
 /* Judges the header; false when nothing behind it can be read. */
 static bool read_header(struct walk *walk)
 {
@@ -214,6 +223,9 @@ static bool read_header(struct walk *walk)
         err = segment_decode(at, NULL, &segment->header);
     }
     segment->readable = err == 0 && segment->header.number == segment->number;
+    if (!segment->readable && was_recycled(inspection, segment)) {
+        return false;
+    }
     if (!segment->readable) {
         walk_find(walk, VERDICT_REFUSED, 0, "%s; what the segment holds cannot be read",
                   err == KV_ERR_VERSION ? "is in a format that this version does not know"
@@ -393,6 +405,8 @@ void inspection_read(struct inspection *inspection)
         .pieces = {.file = -1},
         .expected = inspection->vote.first_segment == 1 ? 1 : 0,
     };
+    terms_reset(&walk.terms, 1, 0);
+    inspection_read_snapshots(inspection);
     uint64_t offset = 0;
     for (size_t at = 0; at < inspection->segment_count;) {
         uint64_t missing = missing_before(inspection, at);
@@ -414,10 +428,11 @@ void inspection_read(struct inspection *inspection)
     }
     judge_end(&walk);
     judge_remains(&walk);
-    inspection->last_term = walk_last_term(&walk);
+    inspection->last_term = terms_at(&walk.terms, walk.terms.next - 1);
+    inspection_judge_snapshots(inspection, &walk.terms);
     if (inspection->server_running) {
         drop_torn(inspection);
     }
     pieces_done(&walk.pieces);
-    free(walk.runs);
+    terms_done(&walk.terms);
 }

@@ -6,6 +6,7 @@
 #define APP_INSPECT_WALK_H
 
 #include "app/inspect.h"
+#include "storage/terms.h"
 
 /* Where the expected batch does not stand. */
 struct gap {
@@ -14,12 +15,6 @@ struct gap {
     size_t position; /* of the segment in the table */
     uint64_t offset;
     uint64_t wrong; /* the first byte known to be wrong; 0: none is */
-};
-
-/* A run of entries of one term, from `first` to the next run. */
-struct term_run {
-    uint64_t first;
-    uint64_t term;
 };
 
 struct walk {
@@ -31,13 +26,13 @@ struct walk {
     uint64_t expected; /* the next batch's sequence; 0: not known, the log was trimmed */
     bool lost;         /* behind damage: the next batch is taken as it is */
     bool based;        /* the log's first index is known */
+    bool reset_seen;   /* the log began anew behind a snapshot */
     bool vote_told;
     struct gap gap;
     /* The gap that was looked at a second time. */
     uint64_t retried_segment;
     uint64_t retried_offset;
-    struct term_run *runs;
-    size_t run_count;
+    struct terms terms;
 };
 
 /* The segment being read. */
@@ -49,9 +44,6 @@ static inline struct log_segment *walk_segment(const struct walk *walk)
 /* Adds a finding in the segment being read. */
 __attribute__((format(printf, 4, 5))) void walk_find(const struct walk *walk, enum verdict verdict,
                                                      uint64_t offset, const char *format, ...);
-
-/* The term of the last entry; 0: none is known. */
-uint64_t walk_last_term(const struct walk *walk);
 
 /* Takes the batch at the position, whose checksums are right, and steps over it. */
 void walk_take(struct walk *walk, const struct batch *batch, const uint8_t *at);

@@ -26,6 +26,10 @@ static void print_finding(const char *path, const struct finding *finding)
 /* "3 segments, 1979 batches, entries 1 to 4062, 50331648 bytes" */
 static void print_totals(const struct inspection *inspection)
 {
+    if (inspection->snapshot_count > 0) {
+        printf("%zu %s, ", inspection->snapshot_count,
+               inspection->snapshot_count == 1 ? "snapshot" : "snapshots");
+    }
     printf("%zu %s, %" PRIu64 " batches, ", inspection->segment_count,
            inspection->segment_count == 1 ? "segment" : "segments", inspection->batches);
     if (inspection->first_index == 0 || inspection->last_index < inspection->first_index) {

@@ -588,8 +588,9 @@ const struct subcommand subcommand_table[] = {
         .usage = " DIR",
         .summary = "show what a server's data directory holds, offline",
         .about =
-            "Shows whose directory it is, its term and vote, the log's segments and entries, and\n"
-            "whether the checksums are right. Reads only, so a server may be running.\n"
+            "Shows whose directory it is, its term and vote, snapshots, the log's segments and\n"
+            "entries, and whether the checksums are right. Reads only, so a server may be "
+            "running.\n"
             "Exit status: 0 all that was read is right, 1 something is wrong, 2 wrong usage or no\n"
             "data directory.\n",
         .takes_words = true,

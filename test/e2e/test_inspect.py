@@ -4,17 +4,23 @@ import json
 import os
 import random
 import shutil
+import struct
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import xxhash  # pylint: disable=wrong-import-position
 
 import native  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run  # pylint: disable=wrong-import-position
 
 SMALL = ["--segment-size", "4M"]
 LOG = "log-%016x"
+LAYOUT_VERSION = 2
 FLIP_SECONDS_MAX = 12.0
+HARM_SECONDS_MAX = 10.0
 SERVER_SAMPLES = 24
 
 
@@ -81,6 +87,39 @@ def change(data, name, offset, flip=0xFF, size=1):
         old = file.read(size)
         file.seek(offset)
         file.write(bytes(byte ^ flip for byte in old))
+
+
+def zstd_frame(data):
+    """A frame of Zstandard that holds the bytes as they are, in one raw block."""
+    return (struct.pack("<IBI", 0xFD2FB528, 0xA0, len(data)) +
+            struct.pack("<I", len(data) << 3 | 1)[:3] + data)
+
+
+def hashed(data, seed=0):
+    return struct.pack("<Q", xxhash.xxh3_64_intdigest(data, seed)) + data
+
+
+def snapshot_file(cluster, index, term, chunks):
+    """The bytes of src/storage/snapshot_format.h, made a second time."""
+    salt = 0x1234567890abcdef
+    header = struct.pack("<4sI5Q", b"KVsn", LAYOUT_VERSION, salt, cluster, index, term, 7)
+    file = hashed(header + bytes(504 - len(header)))
+    for sequence, chunk in enumerate(chunks):
+        stored = zstd_frame(chunk)
+        file += hashed(struct.pack("<4sIQII", b"KVsc", 0, sequence, len(chunk), len(stored)) +
+                       stored, (salt + len(file)) % 2 ** 64)
+    end = struct.pack("<4sIQQ", b"KVse", 0, len(chunks), sum(map(len, chunks)))
+    return file + hashed(end, (salt + len(file)) % 2 ** 64)
+
+
+def add_snapshot(env, data, index):
+    """A snapshot with two chunks behind the membership; gives its name."""
+    found, _ = inspect(env, data, "--from", str(index), "--to", str(index))
+    name = "snapshot-%016x" % index
+    with open(os.path.join(data, name), "wb") as file:
+        file.write(snapshot_file(int(found["identity"]["cluster"], 16), index,
+                                 found["entries"][0]["term"], [b"", b"state" * 30, b"more"]))
+    return name
 
 
 def log_end(env, data, segment=0):
@@ -351,6 +390,117 @@ def the_verdict_is_what_a_server_does(env):
         shutil.rmtree(data)
         shutil.copytree(kept, data)
     expect_equal(verdicts, {"refused", "torn", "repaired", "unused"}, "verdicts")
+
+
+@case(timeout=60, only="portable")
+def snapshots_are_shown_and_their_flipped_bytes_found(env):
+    cluster, data = written(env)
+    last = inspect(env, data)[0]["last_index"]
+    older, newest = (add_snapshot(env, data, index) for index in (last - 2, last - 1))
+    text = expect_right(env, data)
+    expect("2 snapshots" in text, "verify counts them", text)
+    found, _ = inspect(env, data)
+    expect_equal([(one["file"], one["chunks"], one["uncompressed"], one["counts"])
+                  for one in found["snapshots"]],
+                 [(older, 3, 154, False), (newest, 3, 154, True)], "snapshots")
+    expect(newest in env.run("inspect", data).stdout.decode(), "the text names it")
+    size = os.path.getsize(os.path.join(data, newest))
+    places = random.sample(range(size), 100)
+    for offset in places:
+        change(data, newest, offset, flip=1 << random.randrange(8))
+        expect_wrong(env, data, newest + ": offset", "sets it aside")
+        os.remove(os.path.join(data, newest))
+        add_snapshot(env, data, last - 1)
+    change(data, older, 600)
+    expect_wrong(env, data, older + ": offset", "does not look there")
+    change(data, older, 600)
+    change(data, newest, 600)
+    expect_wrong(env, data, newest + ": offset", "sets it aside")
+    cluster.start()
+    cluster.stop()
+    expect(os.path.exists(os.path.join(data, newest + ".damaged")), "the server has done so")
+
+
+def storage(env, data, *words):
+    """The storage alone: what it printed when it opened the directory."""
+    tool = os.path.join(os.path.dirname(env.binary), "test", "e2e", "storage_tool")
+    done = subprocess.run([tool, data] + list(words), capture_output=True, timeout=20, check=False)
+    expect(done.returncode in (0, 1) and not done.stderr, "storage_tool", done)
+    return done.stdout.decode()
+
+
+def logs_of_all_kinds(env):
+    """Directories whose logs are whole, trimmed, begun anew, torn; each with snapshots."""
+    whole, trimmed, anew, torn = (os.path.join(env.folder, name)
+                                  for name in ("whole", "trimmed", "anew", "torn"))
+    storage(env, whole, "append", "300", "1", "append", "50", "2", "truncate", "320",
+            "append", "100", "3")
+    for index in (100, 250):
+        add_snapshot(env, whole, index)
+    shutil.copytree(whole, trimmed)
+    storage(env, trimmed, "append", "10", "3", "trim", "251", "append", "300", "4")
+    shutil.copytree(trimmed, anew)
+    with open(os.path.join(anew, "snapshot-%016x" % 5000), "wb") as file:
+        file.write(snapshot_file(77, 5000, 9, [b"", b"state" * 30]))
+    expect("the next start discards it" in expect_right(env, anew), "verify foresees it")
+    storage(env, anew, "append", "20", "9", "truncate", "5010", "append", "3", "10")
+    shutil.copytree(whole, torn)
+    storage(env, torn, "append", "20", "5", "crash")
+    return whole, trimmed, anew, torn
+
+
+@case(timeout=60, only="portable")
+def trimmed_and_restarted_logs_are_read_from_where_they_begin(env):
+    for data, first, last, term in zip(logs_of_all_kinds(env), (1, 221, 5001, 1),
+                                       (419, 729, 5012, 439), (3, 4, 10, 5)):
+        found, status = inspect(env, data, "--entries")
+        expect_equal((status, found["findings"]), (0, []), data)
+        expect_equal((found["first_index"], found["last_index"], found["last_term"]),
+                     (first, last, term), data)
+        expect_equal([entry["index"] for entry in found["entries"]],
+                     list(range(first, last + 1)), "entries of " + data)
+
+
+def harm(data):
+    """Flips a bit, cuts a file, or removes one; gives what was done."""
+    sizes = {name: os.path.getsize(os.path.join(data, name)) for name in os.listdir(data)}
+    name = random.choice(sorted(name for name in sizes if sizes[name] > 0))
+    path, size = os.path.join(data, name), sizes[name]
+    how = random.choice(["flip"] * 8 + ["cut", "remove"])
+    offset = random.randrange(random.choice([size, min(size, 2000)]))
+    if how == "flip":
+        change(data, name, offset, flip=1 << random.randrange(8))
+    elif how == "cut":
+        os.truncate(path, offset)
+    else:
+        os.remove(path)
+    return how, name, offset
+
+
+@case(timeout=90, only="portable")
+def the_verdict_on_harmed_directories_is_that_of_storage(env):
+    kinds = logs_of_all_kinds(env)
+    data = os.path.join(env.folder, "harmed")
+    deadline = time.monotonic() + HARM_SECONDS_MAX
+    count, seen = 0, {}
+    while time.monotonic() < deadline:
+        kind = random.choice(kinds)
+        shutil.copytree(kind, data)
+        done = [harm(data) for _ in range(random.choice((1, 1, 1, 2)))]
+        found, _ = inspect(env, data)
+        verdicts = {one["verdict"] for one in found["findings"]}
+        said = storage(env, data)
+        refused = said.startswith("refused")
+        aside = any(name.endswith(".damaged") for name in os.listdir(data))
+        judged = ("refused" in verdicts,
+                  not refused and "torn" in verdicts, not refused and "set-aside" in verdicts)
+        expect_equal(judged, (refused, not refused and said != "opened 0\n", aside),
+                     "%s after %r: %s %r" % (kind, done, said, found["findings"]))
+        shutil.rmtree(data)
+        count += 1
+        for verdict in verdicts:
+            seen[verdict] = seen.get(verdict, 0) + 1
+    print("# %d directories: %r" % (count, seen))
 
 
 run()

@@ -1,0 +1,169 @@
+/*
+ * A data directory written and judged by src/storage alone, without a server, so that a test can
+ * make logs that are trimmed or began anew, in segments of 64 KiB.
+ *
+ *     storage_tool DIR [append COUNT TERM | truncate FROM | trim BELOW | crash] ...
+ *
+ * Prints "opened TORN_BYTES" or "refused: why", then does what the words say and closes cleanly;
+ * `crash` ends at once. Exit status: 0 opened, 1 refused, 2 anything else.
+ */
+#include "base/assert.h"
+#include "storage/storage.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    TOOL_REFUSED = 1,
+    TOOL_FAILED = 2,
+    SEGMENT_SIZE = 64 * 1024,
+    PAYLOAD_SIZE = 500,
+    BATCH_ENTRIES = 7,
+    TRIM_US = 200000, /* trimming reports nothing, so it is given a while */
+};
+
+struct tool {
+    struct io *io;
+    struct storage *storage;
+    bool opened;
+    bool refused;
+    bool closed;
+    uint64_t ticket;
+    uint64_t stored;
+};
+
+static void on_opened(void *context, int err, const char *sentence)
+{
+    struct tool *tool = context;
+    tool->opened = true;
+    tool->refused = err != 0;
+    if (err != 0) {
+        printf("refused: %s\n", sentence);
+    }
+}
+
+static void on_stored(void *context, uint64_t ticket)
+{
+    struct tool *tool = context;
+    tool->stored = ticket;
+}
+
+static void on_failed(void *context, int err, const char *sentence)
+{
+    (void)context;
+    (void)fprintf(stderr, "error %d: %s\n", err, sentence);
+    _exit(TOOL_FAILED);
+}
+
+static void on_closed(void *context)
+{
+    struct tool *tool = context;
+    tool->closed = true;
+}
+
+static const struct storage_handler handler = {
+    .opened = on_opened,
+    .stored = on_stored,
+    .failed = on_failed,
+    .closed = on_closed,
+};
+
+static void turn(struct tool *tool)
+{
+    CHECK(io_run(tool->io, UINT64_MAX) == 0);
+}
+
+static void flush(struct tool *tool)
+{
+    storage_flush(tool->storage, ++tool->ticket);
+    while (tool->stored < tool->ticket) {
+        turn(tool);
+    }
+}
+
+static void append(struct tool *tool, uint64_t count, uint64_t term)
+{
+    static const uint8_t payload[PAYLOAD_SIZE];
+    for (uint64_t i = 1; i <= count; i++) {
+        struct entry entry = {
+            .index = storage_last_index(tool->storage) + 1,
+            .term = term,
+            .kind = ENTRY_COMMAND,
+            .payload = slice_of(payload, sizeof payload),
+        };
+        storage_append(tool->storage, &entry);
+        if (i % BATCH_ENTRIES == 0 || i == count) {
+            flush(tool);
+        }
+    }
+}
+
+static void trim(struct tool *tool, uint64_t below)
+{
+    storage_trim(tool->storage, below);
+    uint64_t until = io_now_us(tool->io) + TRIM_US;
+    while (io_now_us(tool->io) < until) {
+        CHECK(io_run(tool->io, until) == 0);
+    }
+}
+
+/* Does what stands at the front of the words; returns how many it used. */
+static int obey(struct tool *tool, char **words, int count)
+{
+    if (strcmp(words[0], "append") == 0 && count >= 3) {
+        append(tool, strtoull(words[1], NULL, 10), strtoull(words[2], NULL, 10));
+        return 3;
+    }
+    if (strcmp(words[0], "truncate") == 0 && count >= 2) {
+        storage_truncate(tool->storage, strtoull(words[1], NULL, 10));
+        flush(tool);
+        return 2;
+    }
+    if (strcmp(words[0], "trim") == 0 && count >= 2) {
+        trim(tool, strtoull(words[1], NULL, 10));
+        return 2;
+    }
+    (void)fflush(stdout);
+    _exit(strcmp(words[0], "crash") == 0 ? 0 : TOOL_FAILED);
+}
+
+int main(int argc, char **argv)
+{
+    struct tool tool = {0};
+    char reason[256];
+    if (argc < 2 || io_new(IO_BACKEND_PORTABLE, reason, sizeof reason, &tool.io) != 0) {
+        return TOOL_FAILED;
+    }
+    struct trace trace = {0};
+    struct storage_options options = {
+        .path = argv[1],
+        .cluster_id = 77,
+        .node_id = 1,
+        .segment_size = SEGMENT_SIZE,
+        .cache_size = SEGMENT_SIZE,
+        .trace = &trace,
+        .handler = &handler,
+        .context = &tool,
+    };
+    tool.storage = storage_open(tool.io, &options);
+    while (!tool.opened) {
+        turn(&tool);
+    }
+    if (!tool.refused) {
+        struct storage_restored restored;
+        storage_restored(tool.storage, &restored);
+        printf("opened %" PRIu64 "\n", restored.torn_bytes);
+        for (int at = 2; at < argc;) {
+            at += obey(&tool, argv + at, argc - at);
+        }
+    }
+    storage_close(tool.storage);
+    while (!tool.closed) {
+        turn(&tool);
+    }
+    io_free(tool.io);
+    return tool.refused ? TOOL_REFUSED : 0;
+}
