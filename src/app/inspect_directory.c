@@ -208,6 +208,20 @@ static void add_snapshot(struct inspection *inspection, uint64_t index, const ch
     }
 }
 
+/* A snapshot that settle.c of src/storage has put out of the way. */
+static bool is_set_aside(const char *name)
+{
+    static const char suffix[] = ".damaged";
+    char whole[SNAPSHOT_NAME_SIZE];
+    size_t size = strlen(name);
+    if (size < sizeof suffix || size - (sizeof suffix - 1) >= sizeof whole ||
+        strcmp(name + size - (sizeof suffix - 1), suffix) != 0) {
+        return false;
+    }
+    (void)snprintf(whole, sizeof whole, "%.*s", (int)(size - (sizeof suffix - 1)), name);
+    return snapshot_name_index(whole) != 0;
+}
+
 /* What the names tell: segments that belong to the log, and files that nobody needs. */
 static void sort_names(struct inspection *inspection)
 {
@@ -228,6 +242,8 @@ static void sort_names(struct inspection *inspection)
             add_snapshot(inspection, snapshot_name_index(name), name);
         } else if (strcmp(name, SNAPSHOT_RECEIVING_NAME) == 0) {
             inspection_note(inspection, "%s: a part of a snapshot that a leader sends", name);
+        } else if (is_set_aside(name)) {
+            inspection_note(inspection, "%s: was set aside by an earlier start", name);
         } else if (number != 0) {
             inspection_note(inspection,
                             "%s: lies below the log's first segment; the next start removes it",

@@ -418,7 +418,8 @@ def snapshots_are_shown_and_their_flipped_bytes_found(env):
     expect_wrong(env, data, newest + ": offset", "sets it aside")
     cluster.start()
     cluster.stop()
-    expect(os.path.exists(os.path.join(data, newest + ".damaged")), "the server has done so")
+    text = expect_right(env, data)
+    expect(newest + ".damaged: was set aside" in text, "the server has done so", text)
 
 
 def storage(env, data, *words):
