@@ -184,13 +184,21 @@ uint64_t storage_fit(const struct storage *storage, uint64_t first, uint64_t las
     return next == first ? first : next - 1;
 }
 
-void storage_trim(struct storage *storage, uint64_t index)
+/* Whether what is on the disk is about to be replaced: the old entries are what a crash would
+ * leave, so they stay until the new ones are synced. */
+static bool is_being_replaced(const struct storage *storage)
 {
-    CHECK(storage->state == STORAGE_OPEN);
-    if (storage->reset_staged || (storage->writer.busy && storage->writer.batch.reset)) {
-        /* The old log stays until it is known on the disk that it is not needed. */
+    return storage->reset_staged || storage->disk_last > storage->synced_last ||
+           (storage->writer.busy && storage->writer.batch.reset);
+}
+
+void storage_trim_pump(struct storage *storage)
+{
+    uint64_t index = storage->trim_index;
+    if (index == 0 || is_being_replaced(storage)) {
         return;
     }
+    storage->trim_index = 0;
     /* A segment with a synced batch always stays: it says where the log goes on. */
     uint64_t keep = storage->writer.synced_segment;
     for (size_t i = 0; i < storage->extents.count; i++) {
@@ -201,6 +209,15 @@ void storage_trim(struct storage *storage, uint64_t index)
         }
     }
     storage_keep_segments(storage, keep);
+}
+
+void storage_trim(struct storage *storage, uint64_t index)
+{
+    CHECK(storage->state == STORAGE_OPEN);
+    if (index > storage->trim_index) {
+        storage->trim_index = index;
+    }
+    storage_trim_pump(storage);
 }
 
 void storage_keep_segments(struct storage *storage, uint64_t number)

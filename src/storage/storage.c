@@ -285,6 +285,7 @@ void storage_moved(struct storage *storage)
         fail_advance(storage);
         return;
     }
+    storage_trim_pump(storage);
     trim_advance(storage);
     maker_start(&storage->maker);
     if (storage->round.active) {

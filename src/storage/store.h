@@ -85,6 +85,7 @@ struct storage {
                               were forgotten that the disk still has */
     uint64_t flushed_last; /* entries up to here were flushed */
     bool reset_staged;     /* the next batch begins the log anew */
+    uint64_t trim_index;   /* entries below it may go, once nothing is being replaced; 0: done */
     uint64_t ticket;       /* the newest flushed */
     uint64_t ticket_done;  /* the newest reported */
     struct vote staged_vote;
@@ -113,6 +114,9 @@ void storage_moved(struct storage *storage);
 
 /* Forgets the log in memory, as storage_reset; the next batch says so on the disk. */
 void storage_restart_log(struct storage *storage, uint64_t index, uint64_t term);
+
+/* Begins the trimming that was asked for, when it may. */
+void storage_trim_pump(struct storage *storage);
 
 /* Segments below `number` are not needed any more; they are reused once VOTE says so. */
 void storage_keep_segments(struct storage *storage, uint64_t number);
