@@ -9,6 +9,7 @@ enum { SYNC_SIZE = 4 * 1024 * 1024 };
 
 static void op_done(struct io_file_op *op, int64_t result);
 static void stop_due(struct io_timer *timer);
+static void rename_start(struct draft *draft);
 
 void draft_init(struct draft *draft, struct storage *storage, const char *name,
                 void (*done)(struct draft *draft, int64_t result))
@@ -17,11 +18,27 @@ void draft_init(struct draft *draft, struct storage *storage, const char *name,
     io_timer_init(&draft->timer, stop_due);
 }
 
+/* Calls `done`; another one that waited to be renamed goes on. */
+static void answer(struct draft *draft, int64_t result)
+{
+    struct snapshots *snapshots = &draft->storage->snapshots;
+    struct draft *next = NULL;
+    if (snapshots->renaming == draft) {
+        snapshots->renaming = NULL;
+        next = snapshots->waiting;
+        snapshots->waiting = NULL;
+    }
+    draft->done(draft, result);
+    if (next != NULL) {
+        rename_start(next);
+    }
+}
+
 static void stop_due(struct io_timer *timer)
 {
     struct draft *draft = CONTAINER_OF(timer, struct draft, timer);
     struct storage *storage = draft->storage;
-    draft->done(draft, -ECANCELED);
+    answer(draft, -ECANCELED);
     storage_moved(storage);
 }
 
@@ -69,7 +86,7 @@ static void opened(struct draft *draft, int64_t result)
 {
     (void)result;
     draft->file = draft->op.file;
-    draft->done(draft, 0);
+    answer(draft, 0);
 }
 
 static void removed(struct draft *draft, int64_t result);
@@ -87,9 +104,9 @@ static void op_done(struct io_file_op *op, int64_t result)
         draft->file = op->file;
     }
     if (!snapshot_may_write(storage) && draft->step != discarded && draft->step != old_unlinked) {
-        draft->done(draft, -ECANCELED);
+        answer(draft, -ECANCELED);
     } else if (result < 0 && !may_fail) {
-        draft->done(draft, result);
+        answer(draft, result);
     } else {
         draft->step(draft, result);
     }
@@ -108,7 +125,7 @@ static void open_named(struct draft *draft, unsigned flags)
 static void removed(struct draft *draft, int64_t result)
 {
     if (result < 0 && result != -ENOENT) {
-        draft->done(draft, result);
+        answer(draft, result);
         return;
     }
     open_named(draft, IO_OPEN_CREATE);
@@ -139,7 +156,7 @@ static void synced(struct draft *draft, int64_t result)
 {
     (void)result;
     draft->unsynced = 0;
-    draft->done(draft, 0);
+    answer(draft, 0);
 }
 
 void draft_sync(struct draft *draft)
@@ -159,7 +176,7 @@ static void appended(struct draft *draft, int64_t result)
         draft_sync(draft);
         return;
     }
-    draft->done(draft, 0);
+    answer(draft, 0);
 }
 
 void draft_append(struct draft *draft, struct slice bytes)
@@ -182,7 +199,7 @@ void draft_append(struct draft *draft, struct slice bytes)
 static void old_unlinked(struct draft *draft, int64_t result)
 {
     (void)result;
-    draft->done(draft, 0);
+    answer(draft, 0);
 }
 
 static void directory_synced(struct draft *draft, int64_t result)
@@ -192,7 +209,7 @@ static void directory_synced(struct draft *draft, int64_t result)
     uint64_t gone =
         snapshots_add(&storage->snapshots, draft->header, draft->size, draft->membership);
     if (gone == 0) {
-        draft->done(draft, 0);
+        answer(draft, 0);
         return;
     }
     char name[SNAPSHOT_NAME_SIZE];
@@ -210,17 +227,39 @@ static void renamed(struct draft *draft, int64_t result)
             storage->directory);
 }
 
-static void synced_at_end(struct draft *draft, int64_t result)
+static void rename_start(struct draft *draft)
 {
-    (void)result;
     struct storage *storage = draft->storage;
-    close_file(draft);
+    storage->snapshots.renaming = draft;
+    if (!snapshot_may_write(storage)) {
+        answer(draft, -ECANCELED);
+        return;
+    }
+    if (draft->header->index <= storage->snapshots.newest.index) {
+        answer(draft, -EEXIST);
+        return;
+    }
     char name[SNAPSHOT_NAME_SIZE];
     snapshot_name(draft->header->index, name);
     struct io_file_op *op = begin(draft, "renaming", renamed);
     draft->from = storage_path(storage, draft->name);
     draft->to = storage_path(storage, name);
     io_rename(storage->io, op, draft->from, draft->to);
+}
+
+/* One at a time from here on: which file has a name, and which is the newest, must not depend on
+ * whose operations end first. */
+static void synced_at_end(struct draft *draft, int64_t result)
+{
+    (void)result;
+    struct snapshots *snapshots = &draft->storage->snapshots;
+    close_file(draft);
+    if (snapshots->renaming != NULL) {
+        CHECK(snapshots->waiting == NULL);
+        snapshots->waiting = draft;
+        return;
+    }
+    rename_start(draft);
 }
 
 void draft_finish(struct draft *draft, const struct snapshot_header *header,
@@ -237,7 +276,7 @@ void draft_finish(struct draft *draft, const struct snapshot_header *header,
 static void discarded(struct draft *draft, int64_t result)
 {
     (void)result;
-    draft->done(draft, 0);
+    answer(draft, 0);
 }
 
 void draft_discard(struct draft *draft)

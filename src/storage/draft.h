@@ -51,7 +51,8 @@ void draft_resume(struct draft *draft, uint64_t size);
 /* The bytes stay in place until `done`. */
 void draft_append(struct draft *draft, struct slice bytes);
 void draft_sync(struct draft *draft);
-/* Gives it its final name and makes it the newest; header and membership stay until `done`. */
+/* Gives it its final name and makes it the newest; header and membership stay until `done`, whose
+ * result is -EEXIST when one as new is there already. */
 void draft_finish(struct draft *draft, const struct snapshot_header *header,
                   struct slice membership);
 /* Result 0 also when the file could not be removed: the next start or draft does. */

@@ -143,25 +143,20 @@ static void looked(struct receiving *receiving)
 
 /* ---- the end ---- */
 
-static void finish(struct receiving *receiving)
+static void give_up_overtaken(struct receiving *receiving)
 {
-    struct storage *storage = receiving->work.storage;
-    if (receiving->offer.index <= storage_snapshot_newest(storage)) {
-        snapshot_sentence(receiving->sentence, sizeof receiving->sentence, storage,
-                          SNAPSHOT_RECEIVING_NAME, ": a newer snapshot is there already");
-        discard(receiving, KV_ERR_INVALID);
-        return;
-    }
-    receiving->state = RECEIVING_FINISHING;
-    draft_finish(&receiving->draft, &receiving->walk.header,
-                 buf_slice(&receiving->walk.membership));
+    snapshot_sentence(receiving->sentence, sizeof receiving->sentence, receiving->work.storage,
+                      SNAPSHOT_RECEIVING_NAME, ": a newer snapshot is there already");
+    discard(receiving, KV_ERR_INVALID);
 }
 
 static void verified(struct receiving *receiving, bool whole)
 {
     const struct snapshot_walk *walk = &receiving->walk;
     if (whole && is_offered(receiving)) {
-        finish(receiving);
+        receiving->state = RECEIVING_FINISHING;
+        draft_finish(&receiving->draft, &receiving->walk.header,
+                     buf_slice(&receiving->walk.membership));
         return;
     }
     const char *what = whole ? "it is not the snapshot that was offered" : walk->what;
@@ -246,6 +241,8 @@ static void draft_moved(struct draft *draft, int64_t result)
         end(receiving, receiving->err, receiving->sentence);
     } else if (receiving->abandoned) {
         end_stopped(receiving);
+    } else if (result == -EEXIST && receiving->state == RECEIVING_FINISHING) {
+        give_up_overtaken(receiving);
     } else if (result < 0) {
         failed(receiving, result);
     } else if (receiving->state == RECEIVING_SYNCING) {

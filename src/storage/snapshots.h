@@ -25,6 +25,8 @@ struct snapshots {
     struct buf membership;         /* of the newest */
     uint64_t older;                /* index of the one kept besides; 0: none */
     struct list works;
+    struct draft *renaming; /* one that becomes the newest */
+    struct draft *waiting;  /* another, that comes next */
     struct snapshot_taking *taking;
     struct receiving *receiving; /* begins to work once none leaves any more */
     bool receiving_leaves;       /* one was broken off with an operation in flight */

@@ -110,18 +110,12 @@ static void append(struct snapshot_taking *taking)
     draft_append(&taking->draft, buf_slice(&taking->bytes));
 }
 
-static void finish(struct snapshot_taking *taking)
+static void give_up_overtaken(struct snapshot_taking *taking)
 {
-    uint64_t newest = storage_snapshot_newest(taking->work.storage);
-    if (taking->header.index <= newest) {
-        taking->err = KV_ERR_INVALID;
-        snapshot_sentence(taking->sentence, sizeof taking->sentence, taking->work.storage,
-                          SNAPSHOT_TAKING_NAME, ": a newer snapshot is there already");
-        discard(taking);
-        return;
-    }
-    taking->finishing = true;
-    draft_finish(&taking->draft, &taking->header, buf_slice(&taking->membership));
+    taking->err = KV_ERR_INVALID;
+    snapshot_sentence(taking->sentence, sizeof taking->sentence, taking->work.storage,
+                      SNAPSHOT_TAKING_NAME, ": a newer snapshot is there already");
+    discard(taking);
 }
 
 static void draft_moved(struct draft *draft, int64_t result)
@@ -133,12 +127,15 @@ static void draft_moved(struct draft *draft, int64_t result)
         end(taking, taking->err, taking->sentence);
     } else if (taking->abandoned) {
         discard(taking);
+    } else if (result == -EEXIST && taking->finishing) {
+        give_up_overtaken(taking);
     } else if (result < 0) {
         fail(taking, result);
     } else if (taking->finishing) {
         end(taking, 0, "");
     } else if (taking->committing) {
-        finish(taking);
+        taking->finishing = true;
+        draft_finish(&taking->draft, &taking->header, buf_slice(&taking->membership));
     } else if (taking->sequence == 0) {
         uint8_t *at = buf_extend(&taking->bytes, SNAPSHOT_HEADER_SIZE);
         snapshot_header_encode(&taking->header, at);

@@ -216,6 +216,42 @@ static void a_snapshot_that_was_overtaken_is_given_up(void **state)
     assert_null(disk_bytes(bench->disk, "data/snapshot.tmp"));
 }
 
+/* One taken and one received, of one index, that end in the same turn: the one that wins is the one
+ * whose file stays. */
+static void of_two_snapshots_that_end_together_one_counts(void **state)
+{
+    struct bench *bench = *state;
+    struct shots *shots = &bench->shots;
+    struct storage *storage = bench->scene.storage;
+    fill(bench, 20);
+    struct storage_snapshot_offer offer = shots_make(0xc1, 20, term_of(20), &bench->file);
+    struct shots other;
+    shots_init(&other, &bench->scene);
+    assert_true(shots_begin(shots, 20, term_of(20)));
+    for (size_t i = 0; i < shots->chunks; i++) {
+        assert_true(shots_add(shots, 20, i));
+    }
+    assert_true(shots_receive_begin(&other, &offer));
+    assert_true(shots_receive_bytes(&other, 0, buf_slice(&bench->file)));
+    shots->done = false;
+    other.done = false;
+    storage_snapshot_commit(storage);
+    storage_receive_end(storage);
+    assert_true(shots_wait(shots));
+    assert_true(shots_wait(&other));
+    assert_true((shots->err == 0 && other.err == KV_ERR_INVALID) ||
+                (shots->err == KV_ERR_INVALID && other.err == 0));
+    shots_done(&other);
+    shots->done = false;
+    storage_snapshot_source_open(storage, &shots->source);
+    assert_true(shots_wait(shots));
+    const struct buf *file = disk_bytes(bench->disk, path_of(20));
+    assert_int_equal(shots->source.offer.salt, get_u64(file->data + 16));
+    assert_int_equal(shots->source.offer.size, file->size);
+    storage_snapshot_source_close(storage, &shots->source);
+    assert_int_equal(storage_snapshot_oldest(storage), 0);
+}
+
 /* ---- from one server to another ---- */
 
 static void a_snapshot_goes_over_byte_for_byte_even_when_it_is_removed_meanwhile(void **state)
@@ -609,6 +645,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_newest_two_are_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_abandoned_snapshot_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_snapshot_that_was_overtaken_is_given_up, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(of_two_snapshots_that_end_together_one_counts, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_snapshot_goes_over_byte_for_byte_even_when_it_is_removed_meanwhile, set_up,
