@@ -94,6 +94,7 @@ struct io_calls {
     void (*stream_close)(struct io *io, struct io_stream *stream, struct io_close *close);
     void (*file_start)(struct io *io, struct io_file_op *op, const struct io_file_request *request);
     int (*lock)(struct io *io, struct io_file *file);
+    void (*forget)(struct io *io, struct io_file *file);
     void (*file_close)(struct io *io, struct io_file *file);
 };
 

@@ -49,6 +49,12 @@ int file_lock(struct io *io, struct io_file *file)
     return flock(file->fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
 }
 
+void file_forget(struct io *io, struct io_file *file)
+{
+    (void)io;
+    (void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void file_close(struct io *io, struct io_file *file)
 {
     (void)io;

@@ -23,6 +23,7 @@ struct io_file *file_new(int fd, unsigned flags);
 
 /* io_lock and io_file_close of either kernel backend. */
 int file_lock(struct io *io, struct io_file *file);
+void file_forget(struct io *io, struct io_file *file);
 void file_close(struct io *io, struct io_file *file);
 
 /* A request that owns its paths and can be carried out by any thread. */

@@ -305,6 +305,11 @@ int io_lock(struct io *io, struct io_file *file)
     return io->calls->lock(io, file);
 }
 
+void io_forget(struct io *io, struct io_file *file)
+{
+    io->calls->forget(io, file);
+}
+
 void io_file_close(struct io *io, struct io_file *file)
 {
     if (file != NULL) {

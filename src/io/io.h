@@ -254,6 +254,13 @@ void io_list(struct io *io, struct io_file_op *op, const char *path, struct buf 
  */
 int io_lock(struct io *io, struct io_file *file);
 
+/*
+ * Lets the system forget what it holds of a file in memory and takes for synced, so that the next
+ * read shows what is on the disk. After a sync that failed the two may differ, and would until the
+ * power goes. Call it behind an io_sync; where a system remembers nothing it does nothing.
+ */
+void io_forget(struct io *io, struct io_file *file);
+
 /* Closes at once; no operation may be in flight on the file. NULL is fine. */
 void io_file_close(struct io *io, struct io_file *file);
 

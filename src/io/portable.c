@@ -214,6 +214,7 @@ static const struct io_calls portable_calls = {
     .stream_close = portable_stream_close,
     .file_start = portable_file_start,
     .lock = file_lock,
+    .forget = file_forget,
     .file_close = file_close,
 };
 

@@ -272,6 +272,24 @@ void sim_content_sync_failed(struct sim_content *content, struct prng *prng)
     }
 }
 
+void sim_content_forget(struct sim_content *content)
+{
+    for (size_t i = 0; i < content->listed_count; i++) {
+        struct sim_slot *slot = &content->slots[content->listed[i]];
+        for (unsigned sector = 0; sector < SECTORS; sector++) {
+            size_t at = (size_t)sector * SIM_SECTOR_SIZE;
+            if (slot->cached == NULL && slot->rest != NULL) {
+                slot->cached = page_new(NULL);
+            }
+            if ((slot->dirty & (1u << sector)) == 0 && slot->cached != NULL) {
+                memcpy(slot->cached + at, (slot->rest == NULL ? zeros : slot->rest) + at,
+                       SIM_SECTOR_SIZE);
+            }
+        }
+    }
+    list_tidy(content);
+}
+
 /* ---- power loss ---- */
 
 /* The bytes that changed are new up to a drawn place, then old or garbage. */

@@ -52,6 +52,9 @@ bool sim_content_sync(struct sim_content *content, uint64_t offset, uint64_t siz
 /* A sync that failed: each unsynced sector is drawn for, and all of them count as synced. */
 void sim_content_sync_failed(struct sim_content *content, struct prng *prng);
 
+/* What counts as synced is read from the platter from now on. */
+void sim_content_forget(struct sim_content *content);
+
 /* Power loss: each unsynced sector is drawn for; the page cache is then what is at rest. */
 void sim_content_power_loss(struct sim_content *content, const struct sim_disk_faults *faults,
                             struct prng *prng, struct sim_counters *counters, uint64_t *damage);

@@ -402,6 +402,14 @@ int sim_lock(struct io *io, struct io_file *file)
     return 0;
 }
 
+void sim_forget(struct io *io, struct io_file *file)
+{
+    (void)io;
+    if (file->inode != NULL) {
+        sim_content_forget(&file->inode->content);
+    }
+}
+
 /* What the kernel does with an open file, whoever closes it. */
 static void file_release(struct io_file *file)
 {

@@ -442,5 +442,6 @@ static const struct io_calls sim_calls = {
     .stream_close = sim_stream_close,
     .file_start = sim_file_start,
     .lock = sim_lock,
+    .forget = sim_forget,
     .file_close = sim_file_close,
 };

@@ -267,6 +267,7 @@ void sim_stream_close(struct io *io, struct io_stream *stream, struct io_close *
 
 void sim_file_start(struct io *io, struct io_file_op *op, const struct io_file_request *request);
 int sim_lock(struct io *io, struct io_file *file);
+void sim_forget(struct io *io, struct io_file *file);
 void sim_file_close(struct io *io, struct io_file *file);
 void sim_files_cut_off(struct sim_io *io);
 void sim_files_init(struct sim_host *host);

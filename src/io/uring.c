@@ -307,6 +307,7 @@ static const struct io_calls uring_calls = {
     .stream_close = uring_stream_close,
     .file_start = uring_file_start,
     .lock = file_lock,
+    .forget = file_forget,
     .file_close = file_close,
 };
 

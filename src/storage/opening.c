@@ -144,6 +144,19 @@ static void vote_read(struct opening *opening, int64_t result)
     choose_start(opening);
 }
 
+static void vote_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        opening_fail_io(opening, result, "syncing", "VOTE");
+        return;
+    }
+    io_forget(opening->storage->io, opening->file);
+    buf_clear(&opening->bytes);
+    uint8_t *bytes = buf_extend(&opening->bytes, VOTE_FILE_SIZE + 1);
+    io_read(opening->storage->io, opening_begin(opening, vote_read), opening->file, 0, bytes,
+            VOTE_FILE_SIZE + 1);
+}
+
 static void vote_opened(struct opening *opening, int64_t result)
 {
     if (result < 0) {
@@ -151,10 +164,7 @@ static void vote_opened(struct opening *opening, int64_t result)
         return;
     }
     opening->file = opening->op.file;
-    buf_clear(&opening->bytes);
-    uint8_t *bytes = buf_extend(&opening->bytes, VOTE_FILE_SIZE + 1);
-    io_read(opening->storage->io, opening_begin(opening, vote_read), opening->file, 0, bytes,
-            VOTE_FILE_SIZE + 1);
+    io_sync(opening->storage->io, opening_begin(opening, vote_synced), opening->file);
 }
 
 /* ---- IDENTITY ---- */

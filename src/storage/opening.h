@@ -6,10 +6,15 @@
  *     choose.c    ┌─ verify the newest snapshot, or the one before ◄───────┘
  *     recover.c   └─► read the log, batch by batch; tell torn from damaged ─┐
  *     choose.c    ┌─ do snapshot and log fit together? ◄────────────────────┘
- *     settle.c    └─► remove leftovers ─► sync what was found ─► zero what was torn ─► seal
+ *     settle.c    └─► remove leftovers ─► sync the names ─► zero what was torn ─► seal
  *     settle.c    or, for a new directory: make IDENTITY ─► make VOTE ─► seal in segment 1
  *
  * One operation is in flight at a time; each step names the next.
+ *
+ * What is read may come from the system's memory: a process that was killed leaves writes there
+ * that never reached the disk, and one that could not sync leaves some that never will, though the
+ * system takes them for synced. So VOTE and the end of the log are synced before they are read, and
+ * read from the disk.
  */
 #ifndef STORAGE_OPENING_H
 #define STORAGE_OPENING_H

@@ -224,12 +224,9 @@ static void failed(struct receiving *receiving, int64_t result)
     snapshot_sentence(receiving->sentence, sizeof receiving->sentence, receiving->work.storage,
                       SNAPSHOT_RECEIVING_NAME, ": %s failed: %s", receiving->draft.what,
                       io_error_sentence(result));
-    if (err == KV_ERR_FULL) {
-        /* The log needs the space more. */
-        discard(receiving, err);
-    } else {
-        end(receiving, err, receiving->sentence);
-    }
+    /* On a full disk the log needs the space more; and after a write that failed, what a later
+     * receive would read back and go on from need not be on the disk. */
+    discard(receiving, err);
 }
 
 static void draft_moved(struct draft *draft, int64_t result)

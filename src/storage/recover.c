@@ -431,6 +431,18 @@ static void sized(struct opening *opening, int64_t result)
             SECTOR_SIZE);
 }
 
+static void end_synced(struct opening *opening, int64_t result)
+{
+    if (result < 0) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(opening->number, name);
+        opening_fail_io(opening, result, "syncing", name);
+        return;
+    }
+    io_forget(opening->storage->io, opening->file);
+    io_size(opening->storage->io, opening_begin(opening, sized), opening->file);
+}
+
 static void segment_opened(struct opening *opening, int64_t result)
 {
     if (result < 0) {
@@ -440,7 +452,12 @@ static void segment_opened(struct opening *opening, int64_t result)
         return;
     }
     opening->file = opening->op.file;
-    io_size(opening->storage->io, opening_begin(opening, sized), opening->file);
+    /* The newest batch is in the last segment, or before an empty one. */
+    if (opening->number + 1 >= opening->segment_highest) {
+        io_sync(opening->storage->io, opening_begin(opening, end_synced), opening->file);
+    } else {
+        io_size(opening->storage->io, opening_begin(opening, sized), opening->file);
+    }
 }
 
 static void open_segment(struct opening *opening, uint64_t number)

@@ -1,10 +1,9 @@
 /*
  * The writing that ends an opening, after everything was found right: makes a new directory's
- * files; or removes leftovers, makes durable what was read, and takes away what a crash tore.
+ * files; or removes leftovers, makes names durable, and takes away what a crash tore.
  *
- * What was read may have come from the system's memory: a process that was killed leaves writes
- * there that never reached the disk. So the tail, the votes and the names are synced before
- * anything is said about them.
+ * Files were synced before they were read (opening.h); their names are synced here, before anything
+ * is said about them.
  */
 #include "storage/opening.h"
 
@@ -207,7 +206,7 @@ static void zero_next(struct opening *opening, int64_t result)
              &opening->part, 1, IO_WRITE_DURABLE);
 }
 
-/* ---- making durable what was read ---- */
+/* ---- making names durable ---- */
 
 static void directory_synced(struct opening *opening, int64_t result)
 {
@@ -219,25 +218,10 @@ static void directory_synced(struct opening *opening, int64_t result)
     zero_next(opening, 0);
 }
 
-static void vote_synced(struct opening *opening, int64_t result)
+static void sync_directory(struct opening *opening)
 {
-    if (result < 0) {
-        opening_fail_io(opening, result, "syncing", "VOTE");
-        return;
-    }
     io_sync(opening->storage->io, opening_begin(opening, directory_synced),
             opening->storage->directory);
-}
-
-static void tail_synced(struct opening *opening, int64_t result)
-{
-    if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->tail.number, name);
-        opening_fail_io(opening, result, "syncing", name);
-        return;
-    }
-    io_sync(opening->storage->io, opening_begin(opening, vote_synced), opening->storage->vote.file);
 }
 
 static void spare_opened(struct opening *opening, int64_t result)
@@ -251,7 +235,7 @@ static void spare_opened(struct opening *opening, int64_t result)
     }
     storage->writer.next_file = opening->op.file;
     storage->writer.next_segment = *segments_find(&storage->segments, opening->tail.number + 1);
-    io_sync(storage->io, opening_begin(opening, tail_synced), opening->tail_file);
+    sync_directory(opening);
 }
 
 /* Nothing is left over; the prepared segment, if it is there and clean, is kept. */
@@ -268,7 +252,7 @@ static void leftovers_gone(struct opening *opening)
         opening_open(opening, spare_opened, name, 0);
         return;
     }
-    io_sync(storage->io, opening_begin(opening, tail_synced), opening->tail_file);
+    sync_directory(opening);
 }
 
 /* ---- leftovers ---- */

@@ -11,11 +11,13 @@
 
 enum { NAMES_MAX = 128, SNAPSHOTS_MAX = 32 };
 
+enum { LOST = 2 };
+
 struct inode {
     struct inode *next; /* of all that the disk ever had */
     struct buf now;
     struct buf synced;
-    struct buf dirty; /* a byte a sector of `now` */
+    struct buf dirty; /* a byte a sector of `now`: 0, 1, or LOST, since its sync failed */
     bool directory;
     bool locked;
 };
@@ -148,11 +150,31 @@ static void set_size(struct buf *buf, size_t size)
     buf->size = size;
 }
 
+static bool is_lost(const struct inode *inode, size_t sector)
+{
+    return sector < inode->dirty.size && inode->dirty.data[sector] == LOST;
+}
+
 static void inode_synced(struct inode *inode)
 {
-    buf_clear(&inode->synced);
-    buf_append_slice(&inode->synced, buf_slice(&inode->now));
-    buf_clear(&inode->dirty);
+    set_size(&inode->synced, inode->now.size);
+    for (size_t at = 0; at < inode->now.size; at += SECTOR_SIZE) {
+        size_t end = at + SECTOR_SIZE < inode->now.size ? at + SECTOR_SIZE : inode->now.size;
+        if (!is_lost(inode, at / SECTOR_SIZE)) {
+            memcpy(inode->synced.data + at, inode->now.data + at, end - at);
+        }
+    }
+    for (size_t s = 0; s < inode->dirty.size; s++) {
+        inode->dirty.data[s] = is_lost(inode, s) ? LOST : 0;
+    }
+}
+
+/* What was to be synced stays to be seen, but no sync takes it to the disk any more. */
+static void inode_sync_failed(struct inode *inode, size_t first, size_t last)
+{
+    for (size_t s = first; s <= last && s < inode->dirty.size; s++) {
+        inode->dirty.data[s] = inode->dirty.data[s] == 0 ? 0 : LOST;
+    }
 }
 
 static void sector_synced(struct inode *inode, size_t sector)
@@ -521,7 +543,14 @@ static void disk_file_start(struct io *io, struct io_file_op *op,
                  control->started > control->fail_at && is_change(request);
     if (fails && request->kind == IO_FILE_WRITE) {
         /* A part of it may have got there. */
-        (void)do_write(pending);
+        uint64_t size = (uint64_t)do_write(pending);
+        if (control->fail_with == -EIO) {
+            inode_sync_failed(request->file->inode, request->offset / SECTOR_SIZE,
+                              (request->offset + size) / SECTOR_SIZE);
+        }
+    }
+    if (fails && request->kind == IO_FILE_SYNC && control->fail_with == -EIO) {
+        inode_sync_failed(request->file->inode, 0, SIZE_MAX - 1);
     }
     if (fails || after) {
         pending->result = control->fail_with;
@@ -614,6 +643,22 @@ static int disk_lock(struct io *io, struct io_file *file)
     return 0;
 }
 
+static void disk_forget(struct io *io, struct io_file *file)
+{
+    (void)io;
+    struct inode *inode = file->inode;
+    for (size_t s = 0; s < inode->dirty.size; s++) {
+        size_t at = s * SECTOR_SIZE;
+        if (!is_lost(inode, s) || at >= inode->now.size) {
+            continue;
+        }
+        size_t end = at + SECTOR_SIZE < inode->now.size ? at + SECTOR_SIZE : inode->now.size;
+        set_size(&inode->synced, inode->synced.size < end ? end : inode->synced.size);
+        memcpy(inode->now.data + at, inode->synced.data + at, end - at);
+        inode->dirty.data[s] = 0;
+    }
+}
+
 static void disk_file_close(struct io *io, struct io_file *file)
 {
     struct disk_io *disk_io = CONTAINER_OF(io, struct disk_io, base);
@@ -633,6 +678,7 @@ static const struct io_calls disk_calls = {
     .random = disk_random,
     .file_start = disk_file_start,
     .lock = disk_lock,
+    .forget = disk_forget,
     .file_close = disk_file_close,
 };
 

@@ -5,8 +5,10 @@
  *
  * Every started write changes the file at once, as the system's cache does; its sectors are dirty
  * until they are synced: by completion of a durable write these sectors, by io_sync all of the
- * file's. Names are made durable by io_sync of the directory. At its completion a write looks once
- * more at the bytes it was given: they must have stayed in place.
+ * file's. When that fails with EIO they can still be read, by later processes too, but are not
+ * synced any more and go with the power, as Linux has it. Names are made durable by io_sync of the
+ * directory. At its completion a write looks once more at the bytes it was given: they must have
+ * stayed in place.
  */
 #ifndef TEST_STORAGE_DISK_H
 #define TEST_STORAGE_DISK_H
