@@ -13,7 +13,7 @@
 enum {
     INBOUND_MAX = 64,
     GREETING_US = 10 * 1000 * 1000,
-    SNAPSHOT_SILENCE_US = 60 * 1000 * 1000, /* longer than the sender waits for its end */
+    SNAPSHOT_SILENCE_US = 4 * 1000 * 1000, /* pieces come several times a second */
     SILENT_ELECTIONS = 4,
 };
 
@@ -39,7 +39,13 @@ static void start_close(struct inbound *inbound)
 
 static void deadline_due(struct io_timer *timer)
 {
-    start_close(CONTAINER_OF(timer, struct inbound, deadline));
+    struct inbound *inbound = CONTAINER_OF(timer, struct inbound, deadline);
+    struct io *io = inbound->node->io;
+    if (install_is_busy(inbound->node, inbound)) {
+        io_timer_set(io, timer, io_now_us(io) + SNAPSHOT_SILENCE_US);
+    } else {
+        start_close(inbound);
+    }
 }
 
 static void sent(struct outbox *outbox, int64_t error)

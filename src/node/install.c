@@ -137,7 +137,7 @@ int install_frame(struct inbound *inbound, const struct frame *frame)
 
 bool install_is_busy(const struct kvapp_node *node, const struct inbound *inbound)
 {
-    return node->install.inbound == inbound && node->install.state == INSTALL_WRITING;
+    return node->install.inbound == inbound && node->install.state != INSTALL_RECEIVING;
 }
 
 void install_step(struct kvapp_node *node)

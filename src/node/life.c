@@ -280,6 +280,12 @@ int kvapp_node_new(const struct kvapp_node_options *options, char *error, size_t
                        SEGMENT_SIZE_MIN, options->segment_size);
         return KV_ERR_INVALID;
     }
+    if (options->snapshot_entries == 0 || options->snapshot_rate == 0) {
+        (void)snprintf(
+            error, error_size,
+            "the entries between snapshots and the rate of sending them must be above 0");
+        return KV_ERR_INVALID;
+    }
     return node_new_on(NULL, options, error, error_size, ret_node);
 }
 

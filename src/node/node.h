@@ -324,6 +324,7 @@ void restore_done(struct restore *restore);
 /* install.c */
 void install_offer(struct kvapp_node *node, const struct snapshot_offer *offer, bool wanted);
 int install_frame(struct inbound *inbound, const struct frame *frame);
+/* Whether what came on this connection is being dealt with, so that no more has to come now. */
 bool install_is_busy(const struct kvapp_node *node, const struct inbound *inbound);
 void install_step(struct kvapp_node *node);
 void install_lost(struct kvapp_node *node, const struct inbound *inbound);

@@ -73,7 +73,7 @@ static void go_on(struct ship *ship)
 {
     struct kvapp_node *node = ship->link.node;
     uint64_t sent = ship->offset - ship->first_offset;
-    uint64_t due_us = ship->began_us + sent * 1000 / (node->options.snapshot_rate / 1000);
+    uint64_t due_us = ship->began_us + sent * 1000 * 1000 / node->options.snapshot_rate;
     link_expect(&ship->link, SILENCE_US);
     if (due_us <= io_now_us(node->io)) {
         read_piece(ship);

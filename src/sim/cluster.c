@@ -278,7 +278,7 @@ static void draw_shape(struct cluster *cluster)
     cluster->segment_size = simulation_draw_wide(simulation, 160 * 1024, 1024 * 1024);
     bool snapshots = simulation_chance(simulation, 75);
     cluster->snapshot_entries = snapshots ? simulation_draw_wide(simulation, 10, 1000) : UINT32_MAX;
-    cluster->snapshot_rate = simulation_draw_wide(simulation, 2000, 1000 * 1000);
+    cluster->snapshot_rate = simulation_draw_wide(simulation, 300, 300 * 1000);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
 }
 

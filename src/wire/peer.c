@@ -9,14 +9,17 @@
  *                     │ to u64
  *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
  *                     │ text (size u32, bytes)
- *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64 │ salt
- * u64 SnapshotBytes   offset u64 │ bytes (size u32, bytes) SnapshotStatus  state u32 │ zero u32 │
- * offset u64 │ text (size u32, bytes) VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │
- * last_term u64 VoteResponse    ... │ flags u64 (1: pre, 2: granted) AppendRequest   ... │
- * prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64 │ entry_count u64 │ run_count
- * u64 │ run_count × (term u64, count u64) │ entries, each as in storage/entry.h AppendResponse  ...
- * │ flags u64 (1: success) │ prev_index u64 │ match_index u64 │ hint_index u64 │ hint_term u64 │
- * read_round u64
+ *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64
+ *                     │ salt u64
+ *     SnapshotBytes   offset u64 │ bytes (size u32, bytes)
+ *     SnapshotStatus  state u32 │ zero u32 │ offset u64 │ text (size u32, bytes)
+ *     VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │ last_term u64
+ *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
+ *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
+ *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
+ *                     │ entries, each as in storage/entry.h
+ *     AppendResponse  ... │ flags u64 (1: success) │ prev_index u64 │ match_index u64
+ *                     │ hint_index u64 │ hint_term u64 │ read_round u64
  */
 #include "wire/peer.h"
 

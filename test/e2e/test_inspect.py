@@ -64,9 +64,9 @@ def expect_right(env, data):
     return text
 
 
-def written(env, kill=False):
+def written(env, kill=False, arguments=()):
     """A server that has written a little and was stopped, and its directory."""
-    cluster = env.cluster(size=1, arguments=SMALL)
+    cluster = env.cluster(size=1, arguments=list(SMALL) + list(arguments))
     server = cluster.servers[0]
     with cluster.client() as client:
         client.put(b"planet", b"earth")
@@ -394,7 +394,7 @@ def the_verdict_is_what_a_server_does(env):
 
 @case(timeout=60, only="portable")
 def snapshots_are_shown_and_their_flipped_bytes_found(env):
-    cluster, data = written(env)
+    _, data = written(env)
     last = inspect(env, data)[0]["last_index"]
     older, newest = (add_snapshot(env, data, index) for index in (last - 2, last - 1))
     text = expect_right(env, data)
@@ -414,7 +414,15 @@ def snapshots_are_shown_and_their_flipped_bytes_found(env):
     change(data, older, 600)
     expect_wrong(env, data, older + ": offset", "does not look there")
     change(data, older, 600)
-    change(data, newest, 600)
+
+
+@case(timeout=60, only="portable")
+def a_server_sets_aside_what_verify_finds_damaged(env):
+    cluster, data = written(env, arguments=["--snapshot-entries", "2"])
+    text = expect_right(env, data)
+    expect("2 snapshots" in text, "it has taken some", text)
+    newest = max(name for name in os.listdir(data) if name.startswith("snapshot-"))
+    change(data, newest, 560)
     expect_wrong(env, data, newest + ": offset", "sets it aside")
     cluster.start()
     cluster.stop()

@@ -11,7 +11,7 @@ import sys
 import time
 
 FIXED_SEEDS = "1..8"         # under the sanitizers
-BRANCH_SEEDS = "1..250"      # in the release build
+BRANCH_SEEDS = "1..600"      # in the release build
 HASH_SEEDS = (1, 2, 3)
 BEYOND_SEEDS = "1..120"
 CRASHED = (("2", "2", "none"), ("5", "3", "power"))

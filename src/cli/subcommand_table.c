@@ -1,0 +1,95 @@
+/* The subcommands: what each is for, as its help says it. Their options: options_table.c. */
+#include "cli/options.h"
+
+const struct subcommand subcommand_table[] = {
+    {
+        .owner = OWNER_SERVER,
+        .name = "server",
+        .usage = "",
+        .summary = "run one server of a cluster",
+        .about =
+            "Runs one server of a cluster until SIGTERM or SIGINT, and logs to standard error.\n"
+            "Exit status: 0 after a clean end, 1 after a failure, 2 when an option is wrong.\n",
+    },
+    {
+        .owner = OWNER_CLIENT,
+        .name = "client",
+        .usage = " [command ...]",
+        .summary = "read and write keys, once or in an interactive shell",
+        .about =
+            "Carries out one command; without a command, reads commands from a shell.\n"
+            "Exit status: 0 done, 1 key not found or condition not met, 2 wrong usage, 3 no "
+            "answer\n"
+            "(of a shell that reads a file or a pipe: the highest of its commands).\n"
+            "\n"
+            "What is not printable UTF-8 is shown as \\xNN, and a backslash as \\\\. In the shell "
+            "a\n"
+            "word may stand in quotes: \"a b\" with the escapes \\xNN \\n \\r \\t \\\\ \\\", or "
+            "'raw'.\n"
+            "With --json a key or value that is no UTF-8 is named key_base64 or value_base64.\n",
+        .takes_words = true,
+    },
+    {
+        .owner = OWNER_BENCH,
+        .name = "bench",
+        .usage = " put|get|mixed",
+        .summary = "measure what a cluster can do",
+        .about =
+            "Keeps a number of requests in flight until all are done, checks every reply, and\n"
+            "reports speed and latency. Keys are named key-... and are overwritten.\n"
+            "Exit status: 0 done, 1 when a reply was wrong or missing, 2 wrong usage, 3 no "
+            "answer.\n",
+        .takes_words = true,
+    },
+    {
+        .owner = OWNER_SIM,
+        .name = "sim",
+        .usage = "",
+        .summary = "run whole clusters in virtual time under drawn faults, and judge them",
+        .about =
+            "Runs a cluster with its clients in one thread, on simulated machines, disks, clocks\n"
+            "and networks, under faults that the seed draws, and checks after every step that\n"
+            "nothing acknowledged is lost and nothing answered is wrong. Without --seed, --seeds\n"
+            "and --for: random seeds for ten seconds. See docs/SIMULATOR.md.\n"
+            "Exit status: 0 all is well, 1 a property was broken, 2 wrong usage.\n",
+    },
+    {
+        .owner = OWNER_INSPECT,
+        .name = "inspect",
+        .usage = " DIR",
+        .summary = "show what a server's data directory holds, offline",
+        .about =
+            "Shows whose directory it is, its term and vote, snapshots, the log's segments and\n"
+            "entries, and whether the checksums are right. Reads only, so a server may be "
+            "running.\n"
+            "Exit status: 0 all that was read is right, 1 something is wrong, 2 wrong usage or no\n"
+            "data directory.\n",
+        .takes_words = true,
+    },
+    {
+        .owner = OWNER_VERIFY,
+        .name = "verify",
+        .usage = " DIR",
+        .summary = "check every byte of a server's data directory, offline",
+        .about =
+            "Reads all files of a data directory, checks every checksum and what must follow "
+            "what,\n"
+            "and names each place that is wrong, with what a server that starts there does about\n"
+            "it. Reads only, so a server may be running.\n"
+            "Exit status: 0 all is right, 1 something is wrong, a torn tail included, 2 wrong "
+            "usage\n"
+            "or no data directory.\n",
+        .takes_words = true,
+    },
+    {0},
+};
+
+const struct subcommand *subcommand_find(struct slice name)
+{
+    for (const struct subcommand *at = subcommand_table; at->name != NULL; at++) {
+        if (slice_equal(name, slice_of_string(at->name))) {
+            return at;
+        }
+    }
+    return NULL;
+}
