@@ -42,7 +42,7 @@ struct raft;
 struct trace;
 
 enum {
-    RAFT_MEMBERS_MAX = 9,
+    RAFT_MEMBERS_MAX = 9,   /* voters of both sets and learners together */
     RAFT_RUNS_MAX = 16,     /* runs of terms in one append */
     RAFT_MESSAGES_MAX = 64, /* messages that one step may send */
 };
@@ -62,6 +62,32 @@ struct raft_run {
     uint64_t count;
 };
 
+/* ---- membership ---- */
+
+/*
+ * A voter counts in majorities. A learner receives the log and counts nowhere; when it has caught
+ * up the leader makes it a voter, unless it is a kept one. While voters change (§6, joint
+ * consensus) there are two sets of them, and everything needs a majority of each.
+ */
+struct raft_member {
+    uint64_t id;       /* not 0 */
+    bool voter;        /* of the only, or the new, set */
+    bool voter_old;    /* of the old set; only while joint */
+    bool keep_learner; /* never promoted; not together with `voter` */
+};
+
+struct raft_membership {
+    size_t count;
+    struct raft_member members[RAFT_MEMBERS_MAX]; /* ids rise */
+    bool joint;                                   /* somebody is a voter_old */
+};
+
+/* A membership is an entry of the log. It is in force from when it is there, committed or not. */
+struct raft_logged_membership {
+    uint64_t index;
+    struct raft_membership membership;
+};
+
 /* ---- messages ---- */
 
 /* The numbers are those of the peer protocol. */
@@ -71,10 +97,12 @@ enum raft_message_type {
     RAFT_APPEND_REQUEST = 2, /* §5.3; without entries: the heartbeat */
     RAFT_APPEND_RESPONSE = 3,
     RAFT_SNAPSHOT_REQUEST = 11, /* §7: the leader offers its newest snapshot */
+    RAFT_TIMEOUT_NOW = 14,      /* thesis 3.10: campaign at once; has nothing but the term */
 };
 
 struct raft_vote_request {
     bool pre;
+    bool transfer;       /* the leader asked for this election: hearing it is no reason to refuse */
     uint64_t last_index; /* of the candidate's log */
     uint64_t last_term;
 };
@@ -134,7 +162,8 @@ enum raft_event_type {
     RAFT_COMPACTED,      /* a snapshot is durable, and entries that it holds leave the log */
     RAFT_SNAPSHOT_ENDED, /* leader: the sending of a snapshot that a step asked for is over */
     RAFT_INSTALLED,      /* a received snapshot is durable under its final name */
-    /* Membership proposed and transfer come here. */
+    RAFT_MEMBERSHIP_PROPOSED,
+    RAFT_TRANSFER_ASKED, /* let another voter lead */
 };
 
 struct raft_compacted {
@@ -155,8 +184,10 @@ struct raft_snapshot_ended {
  * are applied. The log holds those up to it only if the step does not say RAFT_STORE_RESET.
  */
 struct raft_installed {
-    uint64_t index; /* of the last entry that the snapshot holds */
-    uint64_t term;  /* of that entry */
+    uint64_t index;                           /* of the last entry that the snapshot holds */
+    uint64_t term;                            /* of that entry */
+    const struct raft_membership *membership; /* raft_membership_at that index, of who made it;
+                                                 borrowed for the step */
 };
 
 struct raft_event {
@@ -170,17 +201,25 @@ struct raft_event {
         struct raft_compacted compacted;
         struct raft_snapshot_ended snapshot_ended;
         struct raft_installed installed;
+        uint64_t transfer_to; /* RAFT_TRANSFER_ASKED; 0: the most up to date voter */
+        /* RAFT_MEMBERSHIP_PROPOSED: who shall take part in the end; in any order, not joint. A
+         * voter that becomes a learner must be a kept one. Borrowed for the step. */
+        const struct raft_membership *membership;
     };
+    /* RAFT_RECEIVED: those among an append's entries, indexes rising. Borrowed for the step. */
+    const struct raft_logged_membership *memberships;
+    size_t membership_count;
 };
 
 /* ---- effects ---- */
 
 enum raft_store_flags {
-    RAFT_STORE_VOTE = 1 << 0,     /* term and voted_for changed */
-    RAFT_STORE_TRUNCATE = 1 << 1, /* forget entries from truncate_from on, before appending */
-    RAFT_STORE_ENTRIES = 1 << 2,  /* append entries append_first ... append_first + count - 1 */
-    RAFT_STORE_NOOP = 1 << 3,     /* the one entry to append is the leader's no-op: make it */
-    RAFT_STORE_RESET = 1 << 4,    /* forget the whole log: it begins anew after reset_index */
+    RAFT_STORE_VOTE = 1 << 0,       /* term and voted_for changed */
+    RAFT_STORE_TRUNCATE = 1 << 1,   /* forget entries from truncate_from on, before appending */
+    RAFT_STORE_ENTRIES = 1 << 2,    /* append entries append_first ... append_first + count - 1 */
+    RAFT_STORE_NOOP = 1 << 3,       /* the one entry to append is the leader's no-op: make it */
+    RAFT_STORE_RESET = 1 << 4,      /* forget the whole log: it begins anew after reset_index */
+    RAFT_STORE_MEMBERSHIP = 1 << 5, /* ... is `membership`: make it */
 };
 
 struct raft_store {
@@ -193,6 +232,7 @@ struct raft_store {
     uint64_t reset_term;   /* of the entry reset_index, which only the snapshot holds */
     uint64_t append_first; /* of a received append: its entries from this index on */
     uint64_t append_count;
+    struct raft_membership membership;
 };
 
 /* Filled in by every raft_step that returns 0. Large: keep one and reuse it. */
@@ -219,16 +259,24 @@ struct raft_effects {
     enum raft_role role;
     bool role_changed; /* role, term or leader differ from those before the step. A leader that
                           steps down takes its unreleased reads with it: they must be failed. */
-    uint64_t wake_ms;  /* when to send RAFT_TICKED at the latest; after what was received by then,
-                          so that a leader that was heard is not missed */
+    /* Another membership is in force, or the one in force is now committed. Links to new members
+     * are opened at once; those to who is gone are closed once it is committed, after this step's
+     * messages: they tell who was removed of it. */
+    bool membership_changed;
+    bool removed;     /* this server was a member, and the committed newest membership is without
+                         it: it may stop */
+    uint64_t wake_ms; /* when to send RAFT_TICKED at the latest; after what was received by then,
+                         so that a leader that was heard is not missed */
 };
 
 /* ---- life ---- */
 
 struct raft_config {
     uint64_t id; /* of this server; not 0 */
-    uint64_t voters[RAFT_MEMBERS_MAX];
-    size_t voter_count;
+
+    /* In force while the log has none: the same on every server of a new cluster; nobody on one
+     * that joins a cluster later. In any order, not joint. */
+    struct raft_membership membership;
 
     uint64_t seed; /* election timeouts */
     uint64_t heartbeat_ms;
@@ -262,6 +310,9 @@ struct raft_restored {
     const struct raft_run *runs; /* the terms of entries first_index ... last, borrowed for the
                                     call; they hold the snapshot's last entry or begin after it */
     size_t run_count;
+    const struct raft_membership *snapshot_membership; /* NULL: no snapshot */
+    const struct raft_logged_membership *memberships;  /* in the log, indexes rising; borrowed */
+    size_t membership_count;
 };
 
 /*
@@ -275,10 +326,17 @@ void raft_free(struct raft *raft);
 
 /*
  * The one door. Returns 0 with *ret_effects filled in; or, with nothing changed and *ret_effects
- * untouched, KV_ERR_NOT_LEADER (proposal or read while not leader), KV_ERR_BUSY (a proposal beyond
- * uncommitted_max), KV_ERR_INVALID (a message that is not for this server, is from a stranger, or
- * contradicts itself or what is committed; a compaction of what is not committed, not on the own
- * disk, or in no snapshot) or KV_ERR_NO_MEMORY.
+ * untouched,
+ *   KV_ERR_NOT_LEADER  a proposal, read, membership or transfer while not leader
+ *   KV_ERR_BUSY        a proposal beyond uncommitted_max or during a transfer; a membership before
+ *                      this term's no-op and the membership in force are committed, or during a
+ *                      transfer; a second transfer
+ *   KV_ERR_INVALID     a message that is not for this server or contradicts itself or what is
+ *                      committed; a compaction of what is not committed, not on the own disk, or in
+ *                      no snapshot; a
+ *                      membership that is none, changes nothing, or takes too many members on the
+ *                      way; a transfer to who is no other voter
+ *   KV_ERR_NO_MEMORY
  */
 int raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *ret_effects);
 
@@ -297,8 +355,16 @@ uint64_t raft_base_index(const struct raft *raft); /* the entry before the log's
 uint64_t raft_term_at(const struct raft *raft, uint64_t index);
 /* Leader: what is known to be stored on `id`; 0 when unknown or not leader. */
 uint64_t raft_match_index(const struct raft *raft, uint64_t id);
-/* Proposals that would be accepted now: uncommitted_max less what is in flight; 0: not leader. */
+/* Proposals that would be accepted now: uncommitted_max less what is in flight; 0: not leader, or
+ * about to hand over. */
 uint64_t raft_room(const struct raft *raft);
+/* The newest, which is in force; with the index of its entry, 0: the initial one. Both are
+ * borrowed until the next step. */
+const struct raft_logged_membership *raft_membership(const struct raft *raft);
+/* The one in force when the log ended at `index`: at or above where the log begins. */
+const struct raft_membership *raft_membership_at(const struct raft *raft, uint64_t index);
+/* Whom a leader is handing over to; 0: nobody. */
+uint64_t raft_transfer_target(const struct raft *raft);
 
 /*
  * Asserts every invariant of the state, and of the state against the one at the last call (term

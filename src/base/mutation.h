@@ -5,7 +5,6 @@
  * trace in the program.
  *
  * The numbers are those of the list of twenty; what is missing from it waits for its feature:
- * 11 only the new membership in joint, 12 learners counted, 13 reconfiguration before the no-op,
  * 16 install without discarding a conflicting log, 17 trim before the snapshot's directory sync.
  */
 #ifndef BASE_MUTATION_H
@@ -23,6 +22,9 @@ enum mutation {
     MUTATION_reset_vote_in_term = 8,
     MUTATION_no_step_down = 9, /* on a higher term */
     MUTATION_quorum_of_half = 10,
+    MUTATION_ignore_old_voters = 11, /* in a joint membership */
+    MUTATION_count_learners = 12,
+    MUTATION_reconfigure_before_noop = 13,
     MUTATION_read_before_noop = 14,
     MUTATION_read_without_round = 15,
     MUTATION_sessions_out_of_snapshot = 18,

@@ -51,7 +51,7 @@ static int start_raft(struct kvapp_node *node)
     uint64_t stall_ms = 5 * (uint64_t)timing->election_max_ms;
     struct raft_config config = {
         .id = node->config.id,
-        .voter_count = node->config.members.count,
+        .membership = {.count = node->config.members.count},
         .seed = io_random(node->io),
         .heartbeat_ms = timing->heartbeat_ms,
         .election_min_ms = timing->election_min_ms,
@@ -64,8 +64,9 @@ static int start_raft(struct kvapp_node *node)
         .fit_context = node,
         .trace = &node->trace,
     };
-    for (size_t i = 0; i < config.voter_count; i++) {
-        config.voters[i] = node->config.members.at[i].id;
+    for (size_t i = 0; i < config.membership.count; i++) {
+        config.membership.members[i] =
+            (struct raft_member){.id = node->config.members.at[i].id, .voter = true};
     }
     STATIC_CHECK(sizeof(struct raft_run) == sizeof(struct storage_run), "runs are runs");
     struct raft_run *runs = memory_new(restored.run_count, sizeof *runs);
@@ -77,6 +78,7 @@ static int start_raft(struct kvapp_node *node)
         .voted_for = restored.voted_for,
         .snapshot_index = restored.snapshot_index,
         .snapshot_term = restored.snapshot_term,
+        .snapshot_membership = restored.snapshot_index == 0 ? NULL : &config.membership,
         .first_index = restored.first_index,
         .previous_term = restored.previous_term,
         .runs = runs,

@@ -36,6 +36,7 @@ static void stage(struct kvapp_node *node, const struct raft_event *event, struc
     if ((store->flags & RAFT_STORE_RESET) != 0) {
         storage_reset(node->storage, store->reset_index, store->reset_term);
     }
+    CHECK((store->flags & RAFT_STORE_MEMBERSHIP) == 0); /* Nobody proposes one yet. */
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         CHECK(store->truncate_from > node->commit_index);
         storage_truncate(node->storage, store->truncate_from);
@@ -256,7 +257,9 @@ void step_installed(struct kvapp_node *node, const struct storage_snapshot_meta 
     const struct raft_event event = {
         .type = RAFT_INSTALLED,
         .now_ms = node_now_ms(node),
-        .installed = {.index = meta->index, .term = meta->term},
+        .installed = {.index = meta->index,
+                      .term = meta->term,
+                      .membership = &raft_membership(node->raft)->membership},
     };
     if (step_event(node, &event, slice_of(NULL, 0)) != 0) {
         node_fail(node, KV_ERR_DAMAGED,

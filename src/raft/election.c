@@ -9,8 +9,9 @@
  * of its vote for itself. Refusals promise nothing and leave at once.
  *
  * A server that heard a leader less than the shortest election timeout ago neither votes nor
- * learns of a candidate's term (thesis 4.2.3): nobody who merely missed some heartbeats, or comes
- * back from behind a partition, can depose a leader that a majority hears. Refused pre-votes
+ * learns of a candidate's term (thesis 4.2.3): nobody who merely missed some heartbeats, comes
+ * back from behind a partition, or was removed, can depose a leader that a majority hears, unless
+ * that leader wants to hand over. Refused pre-votes
  * carry the own term, so that a server behind in terms, but needed, catches up.
  */
 #include "raft/internal.h"
@@ -33,7 +34,7 @@ static void count_votes(struct raft *raft)
         return;
     }
     if (raft->role == RAFT_PRE_CANDIDATE) {
-        role_campaign(raft);
+        role_campaign(raft, false);
     } else if (raft->role == RAFT_CANDIDATE) {
         role_win(raft);
     }
@@ -42,8 +43,9 @@ static void count_votes(struct raft *raft)
 static void grant_own_vote(struct raft *raft)
 {
     struct peer *self = peer_find(raft, raft->config.id);
-    CHECK(self != NULL);
-    self->granted = true;
+    if (self != NULL) {
+        self->granted = true; /* else it was removed, and does not count */
+    }
 }
 
 static void send_requests(struct raft *raft, bool pre)
@@ -56,6 +58,7 @@ static void send_requests(struct raft *raft, bool pre)
         message->term = raft->term + (pre ? 1 : 0);
         message->vote_request = (struct raft_vote_request){
             .pre = pre,
+            .transfer = raft->transferred,
             .last_index = raft->trail.last,
             .last_term = trail_term(&raft->trail, raft->trail.last),
         };
@@ -66,6 +69,10 @@ void election_timer(struct raft *raft)
 {
     CHECK(raft->role != RAFT_LEADER);
     if (raft->now_ms < raft->election_due_ms) {
+        return;
+    }
+    if (!member_may_campaign(raft)) {
+        role_wait(raft);
         return;
     }
     if (disk_is_stalled(raft, raft->now_ms)) {
@@ -143,7 +150,7 @@ void election_vote_request(struct raft *raft, const struct raft_message *message
         pre_vote_request(raft, message);
         return;
     }
-    if (hears_leader(raft)) {
+    if (hears_leader(raft) && !message->vote_request.transfer) {
         STORY(raft,
               "vote request of %" PRIu64 " in term %" PRIu64 " ignored: leader %" PRIu64
               " is heard in term %" PRIu64,
@@ -183,6 +190,10 @@ void election_vote_request(struct raft *raft, const struct raft_message *message
 void election_vote_response(struct raft *raft, const struct raft_message *message)
 {
     const struct raft_vote_response *response = &message->vote_response;
+    struct peer *peer = peer_find(raft, message->from);
+    if (peer == NULL) {
+        return;
+    }
     bool pre_granted = response->pre && response->granted;
     if (message->term > raft->term && !pre_granted) {
         role_see_term(raft, message->term, message->from);
@@ -203,8 +214,6 @@ void election_vote_response(struct raft *raft, const struct raft_message *messag
     }
     STORY(raft, "%s granted by %" PRIu64 " for term %" PRIu64, response->pre ? "pre-vote" : "vote",
           message->from, message->term);
-    struct peer *peer = peer_find(raft, message->from);
-    CHECK(peer != NULL);
     peer->granted = true;
     count_votes(raft);
 }

@@ -85,8 +85,9 @@ static void acknowledge(struct raft *raft, uint64_t match_min)
 }
 
 /* Takes over the entries that are new, after removing the first that contradicts, and all after. */
-static void take_entries(struct raft *raft, const struct raft_message *message)
+static void take_entries(struct raft *raft, const struct raft_event *event)
 {
+    const struct raft_message *message = event->message;
     const struct raft_append_request *request = &message->append_request;
     uint64_t first = request->prev_index + 1;
     uint64_t last = request->prev_index + request->entry_count;
@@ -117,14 +118,16 @@ static void take_entries(struct raft *raft, const struct raft_message *message)
     }
     CHECK(raft->trail.last == last);
     effects_store_entries(raft, from);
+    member_received(raft, event, from);
     STORY(raft,
           "append of %" PRIu64 " in term %" PRIu64 ": takes %" PRIu64 "..%" PRIu64 " after %" PRIu64
           ":%" PRIu64,
           message->from, raft->term, from, last, from - 1, trail_term(&raft->trail, from - 1));
 }
 
-void follow_append(struct raft *raft, const struct raft_message *message)
+void follow_append(struct raft *raft, const struct raft_event *event)
 {
+    const struct raft_message *message = event->message;
     const struct raft_append_request *request = &message->append_request;
     if (message->term < raft->term) {
         follow_refuse_term(raft, message);
@@ -138,7 +141,7 @@ void follow_append(struct raft *raft, const struct raft_message *message)
         return;
     }
     if (request->entry_count > 0) {
-        take_entries(raft, message);
+        take_entries(raft, event);
     }
     uint64_t last = request->prev_index + request->entry_count;
     if (MUTATION(truncate_on_any_append) && last < raft->trail.last && last >= raft->commit_index) {
@@ -157,6 +160,7 @@ void follow_append(struct raft *raft, const struct raft_message *message)
     if (commit > raft->commit_index) {
         commit_to(raft, commit);
     }
+    raft->behind = raft->commit_index < request->commit_index;
     raft->ack.due = true;
     raft->ack.heartbeat = raft->ack.heartbeat || request->entry_count == 0;
     raft->ack.prev_index = request->prev_index;

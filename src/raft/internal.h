@@ -2,7 +2,6 @@
  * The core's state and the functions between its files. Each file answers one question; the
  * calls go role → election | lead → read, and raft.c sends each event to where it belongs.
  *
- * The place of what comes later: a membership replaces the fixed `peers` (member.c).
  */
 #ifndef RAFT_INTERNAL_H
 #define RAFT_INTERNAL_H
@@ -11,6 +10,7 @@
 #include "base/trace.h"
 #include "kvapp/raft.h"
 #include "raft/durable.h"
+#include "raft/membership.h"
 #include "raft/progress.h"
 #include "raft/trail.h"
 
@@ -20,7 +20,9 @@
 
 struct peer {
     uint64_t id;
-    bool granted; /* its vote, or its pre-vote, in the election that is under way */
+    bool voter;     /* of the only, or the new, set */
+    bool voter_old; /* of the old set */
+    bool granted;   /* its vote, or its pre-vote, in the election that is under way */
     struct progress progress;
 };
 
@@ -40,6 +42,13 @@ struct reads {
     uint64_t round;       /* the newest round; never reused while the core lives */
     uint64_t round_tag;   /* the newest read that the round in flight covers */
     uint64_t round_index; /* the commit index when that round began */
+};
+
+/* A leadership that is being handed over. */
+struct transfer {
+    uint64_t target; /* 0: none is */
+    uint64_t due_ms; /* when it is given up */
+    bool told;       /* since the last heartbeat */
 };
 
 /* The state at the last raft_check. */
@@ -71,6 +80,7 @@ struct raft {
     uint64_t voted_for;
     struct trail trail;
     struct trail_place snapshot; /* the newest durable one ends here */
+    struct memberships memberships;
     bool term_unstored; /* the term was taken from the log at the start; the first step stores it */
 
     enum raft_role role;
@@ -86,19 +96,23 @@ struct raft {
     /* Follower. */
     uint64_t verified; /* equal to the log of this term's leader up to here; committed at least */
     struct owed_ack ack;
+    bool behind;     /* the leader has committed more than is here, or was not heard yet */
     bool grant_owed; /* to voted_for, once the vote is stored */
 
     /* Candidate. */
     bool requests_owed; /* the own vote is not stored yet */
+    bool transferred;   /* the leader asked for this election */
 
     /* Leader. */
     uint64_t noop_index; /* the first entry of its term */
     uint64_t heartbeat_due_ms;
+    uint64_t caught_up; /* a learner that has stored up to here is promoted */
     struct reads reads;
+    struct transfer transfer;
 
-    struct peer peers[RAFT_MEMBERS_MAX]; /* all voters, this server too, in the config's order */
+    struct peer peers[RAFT_MEMBERS_MAX]; /* the newest membership, in its order */
     size_t peer_count;
-    uint64_t *windows; /* the memory of all peers' windows */
+    uint64_t *windows; /* the memory of all peers' windows, RAFT_MEMBERS_MAX of them */
 
     struct shadow shadow;
 };
@@ -119,7 +133,8 @@ void effects_store_entries(struct raft *raft, uint64_t first);
 /* The log and what is known of its durability are cut back; the entries from `from` on go. */
 void effects_truncate(struct raft *raft, uint64_t from);
 /* The log is discarded and begins anew after `base`, which a durable snapshot holds. */
-void effects_reset(struct raft *raft, struct trail_place base);
+void effects_reset(struct raft *raft, struct trail_place base,
+                   const struct raft_membership *membership);
 
 /* Whether the present term and vote are on the disk. */
 bool term_is_durable(const struct raft *raft);
@@ -146,10 +161,13 @@ void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader);
 void role_yield(struct raft *raft, uint64_t candidate);
 void role_lose_leader(struct raft *raft);
 void role_lose_log(struct raft *raft);
-void role_campaign(struct raft *raft);
+void role_wait(struct raft *raft);
+/* transferred: the leader asked for it. */
+void role_campaign(struct raft *raft, bool transferred);
 void role_win(struct raft *raft);
 void role_lose_quorum(struct raft *raft);
 void role_lose_disk(struct raft *raft);
+void role_leave(struct raft *raft);
 
 /* ---- election.c: who shall lead? ---- */
 
@@ -175,10 +193,14 @@ uint64_t lead_wake_ms(const struct raft *raft);
 void lead_send_empty(struct raft *raft, struct peer *peer);
 /* What is known to match ends before `next`: continues there, by the log or by a snapshot. */
 void lead_probe(struct raft *raft, struct peer *peer, uint64_t next);
+/* ... to everybody. */
+void lead_send_round(struct raft *raft);
+/* Appends a membership that the core made. */
+void lead_log_membership(struct raft *raft, const struct raft_membership *membership);
 
 /* ---- follow.c: what does a follower do with an append? ---- */
 
-void follow_append(struct raft *raft, const struct raft_message *message);
+void follow_append(struct raft *raft, const struct raft_event *event);
 /* Tickets were stored: send the acknowledgement that waited for them. */
 void follow_stored(struct raft *raft);
 
@@ -210,7 +232,46 @@ void read_advance(struct raft *raft);
 /* Leadership ends: whatever was not released never will be. */
 void read_drop(struct raft *raft);
 
-/* ---- quorum.c: what does a majority agree on? ---- */
+/* ---- member.c: who takes part? ---- */
+
+/* The peers are those of the newest membership. */
+void member_start(struct raft *raft);
+/* A membership was appended, or entries were cut off. */
+void member_log(struct raft *raft, uint64_t index, const struct raft_membership *membership);
+void member_truncate(struct raft *raft, uint64_t from);
+
+/* The log begins anew after a snapshot. */
+void member_reset(struct raft *raft, uint64_t index, const struct raft_membership *membership);
+
+bool member_restored_is_valid(const struct raft_logged_membership *base,
+                              const struct raft_restored *restored, uint64_t last);
+bool member_received_is_valid(const struct raft *raft, const struct raft_event *event);
+/* Takes over those of the event's that are at or above `from`. */
+void member_received(struct raft *raft, const struct raft_event *event, uint64_t from);
+
+/* Whether this server votes; may ask for votes; is told to go. */
+bool member_votes(const struct raft *raft);
+bool member_may_campaign(const struct raft *raft);
+bool member_is_removed(const struct raft *raft);
+
+/* 0, KV_ERR_BUSY or KV_ERR_INVALID. */
+int member_check(const struct raft *raft, const struct raft_membership *wanted);
+void member_propose(struct raft *raft, const struct raft_membership *wanted);
+/* What a leader does by itself: leaves a joint membership, promotes, goes when it was removed. */
+void member_lead(struct raft *raft);
+
+/* ---- transfer.c: how does a leader hand over? ---- */
+
+/* 0, KV_ERR_BUSY or KV_ERR_INVALID. */
+int transfer_check(const struct raft *raft, uint64_t to);
+void transfer_begin(struct raft *raft, uint64_t to);
+/* Tells the target once it is up to date, or gives up. */
+void transfer_lead(struct raft *raft);
+/* A leader goes: who is as far as it may campaign at once. */
+void transfer_leave(struct raft *raft);
+void transfer_timeout_now(struct raft *raft, const struct raft_message *message);
+
+/* ---- quorum.c: what do majorities agree on? ---- */
 
 /* The largest value that a majority reaches. */
 uint64_t quorum_value(const uint64_t *values, size_t count);

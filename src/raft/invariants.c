@@ -53,6 +53,49 @@ static void check_durable(const struct raft *raft)
     CHECK(durable->index >= raft->trail.base.index || durable->count > 0);
 }
 
+static void check_memberships(const struct raft *raft)
+{
+    const struct memberships *memberships = &raft->memberships;
+    const struct raft_logged_membership *before = &memberships->at[0];
+    CHECK(before->index == 0 || membership_is_valid(&before->membership));
+    for (size_t i = 1; i < memberships->count; i++) {
+        const struct raft_logged_membership *next = &memberships->at[i];
+        CHECK(next->index > before->index);
+        CHECK(next->index <= raft->trail.last);
+        CHECK(membership_is_valid(&next->membership));
+        CHECK(before->index == 0 || membership_may_follow(&before->membership, &next->membership));
+        before = next;
+    }
+    const struct raft_membership *newest = &before->membership;
+    CHECK(raft->peer_count == newest->count);
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct peer *peer = &raft->peers[i];
+        CHECK(peer->id == newest->members[i].id);
+        CHECK(peer->voter == newest->members[i].voter);
+        CHECK(peer->voter_old == newest->members[i].voter_old);
+        for (size_t j = 0; j < i; j++) {
+            CHECK(raft->peers[j].progress.window != peer->progress.window);
+        }
+    }
+}
+
+/* A leader changes one thing at a time, and nothing while it hands over. */
+static void check_changes(const struct raft *raft)
+{
+    const struct memberships *memberships = &raft->memberships;
+    const struct peer *target = NULL;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        if (raft->peers[i].id == raft->transfer.target) {
+            target = &raft->peers[i];
+        }
+    }
+    CHECK(raft->transfer.target == 0 || target != NULL);
+    CHECK(target == NULL || (target->voter && !peer_is_self(raft, target)));
+    if (memberships->count > 1 && raft->commit_index >= raft->noop_index) {
+        CHECK(memberships->at[memberships->count - 2].index <= raft->commit_index);
+    }
+}
+
 static void check_progress(const struct raft *raft, const struct progress *progress)
 {
     CHECK(progress->state == PROGRESS_SNAPSHOT || progress->next > raft->trail.base.index);
@@ -93,10 +136,13 @@ static void check_leader(const struct raft *raft)
             lost = lost || raft->peers[i].progress.lost;
         }
     }
-    /* Committed in this term means stored by a majority, unless some of it lost that again. */
+    check_changes(raft);
+    /* Committed in this term means stored by a majority of those who counted then, unless some of
+     * it lost that again. */
     if (raft->commit_index >= raft->noop_index) {
         CHECK(raft->commit_index >= quorum_match(raft));
-        CHECK(raft->commit_index == quorum_match(raft) || lost);
+        CHECK(raft->commit_index == quorum_match(raft) || lost ||
+              memberships_newest(&raft->memberships)->index > raft->noop_index);
     } else {
         CHECK(quorum_match(raft) < raft->noop_index);
     }
@@ -107,6 +153,8 @@ static void check_role(const struct raft *raft)
     CHECK(raft->role != RAFT_LEADER || raft->term_leader == raft->config.id);
     CHECK(raft->leader == 0 || raft->leader == raft->term_leader);
     CHECK(!raft->requests_owed || raft->role == RAFT_CANDIDATE);
+    CHECK(!raft->transferred || raft->role == RAFT_CANDIDATE);
+    CHECK(raft->transfer.target == 0 || raft->role == RAFT_LEADER);
     CHECK(!raft->grant_owed || raft->voted_for != 0);
     CHECK(!raft->grant_owed || raft->voted_for != raft->config.id);
     switch (raft->role) {
@@ -188,6 +236,7 @@ void raft_check(struct raft *raft)
     CHECK(raft->effects == NULL);
     check_trail(raft);
     check_durable(raft);
+    check_memberships(raft);
     check_role(raft);
     check_reads(raft);
     if (raft->shadow.valid) {

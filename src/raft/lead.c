@@ -28,10 +28,10 @@ enum {
     APPENDS_AFTER_HEARTBEAT = 4,
     APPENDS_AFTER_ANSWER = 32,
 
-    /* One step may begin two read rounds, offer a snapshot and send a heartbeat, each a message to
-     * every other member. Appends leave that much room; the next answer or heartbeat continues
-     * them. */
-    OTHERS_MAX = 4 * (RAFT_MEMBERS_MAX - 1),
+    /* One step may begin a read round, offer a snapshot, send a heartbeat, tell those who were
+     * removed, and say farewell, each a message to every other member, and hand over. Appends leave
+     * that much room; the next answer or heartbeat continues them. */
+    OTHERS_MAX = 5 * (RAFT_MEMBERS_MAX - 1) + 1,
 };
 
 STATIC_CHECK(OTHERS_MAX + 2 * (RAFT_MEMBERS_MAX - 1) <= RAFT_MESSAGES_MAX,
@@ -56,6 +56,15 @@ void lead_send_empty(struct raft *raft, struct peer *peer)
 {
     CHECK(raft->role == RAFT_LEADER);
     (void)add_append(raft, peer);
+}
+
+void lead_send_round(struct raft *raft)
+{
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        if (!peer_is_self(raft, &raft->peers[i])) {
+            lead_send_empty(raft, &raft->peers[i]);
+        }
+    }
 }
 
 static void send_entries(struct raft *raft, struct peer *peer)
@@ -115,6 +124,7 @@ void lead_begin(struct raft *raft)
     raft->effects->store.flags |= RAFT_STORE_NOOP;
     STORY(raft, "no-op %" PRIu64 " opens term %" PRIu64, next, raft->term);
     raft->heartbeat_due_ms = raft->now_ms + raft->config.heartbeat_ms;
+    raft->caught_up = raft->noop_index;
     replicate_all(raft, APPENDS_AFTER_PROPOSAL);
 }
 
@@ -130,6 +140,35 @@ void lead_propose(struct raft *raft, uint64_t count)
     replicate_all(raft, APPENDS_AFTER_PROPOSAL);
 }
 
+/*
+ * The newest membership is committed: those who are not in it any more get its entry a last time,
+ * committed. If that is lost, nobody misses them; they hear nobody, and ask in vain for votes.
+ */
+static void tell_removed(struct raft *raft)
+{
+    const struct memberships *memberships = &raft->memberships;
+    const struct raft_logged_membership *newest = memberships_newest(memberships);
+    CHECK(memberships->count > 1);
+    const struct raft_membership *before = &memberships->at[memberships->count - 2].membership;
+    for (size_t i = 0; i < before->count; i++) {
+        uint64_t id = before->members[i].id;
+        if (id == raft->config.id || membership_find(&newest->membership, id) != NULL) {
+            continue;
+        }
+        struct raft_message *message = effects_message(raft, RAFT_APPEND_REQUEST, id);
+        message->append_request = (struct raft_append_request){
+            .prev_index = newest->index - 1,
+            .prev_term = trail_term(&raft->trail, newest->index - 1),
+            .commit_index = newest->index,
+            .entry_count = 1,
+            .run_count = 1,
+            .runs = {{.term = trail_term(&raft->trail, newest->index), .count = 1}},
+        };
+        STORY(raft, "server %" PRIu64 " is told in term %" PRIu64 " that it was removed", id,
+              raft->term);
+    }
+}
+
 static void advance_commit(struct raft *raft)
 {
     uint64_t stored = quorum_match(raft);
@@ -143,7 +182,26 @@ static void advance_commit(struct raft *raft)
               stored, trail_term(&raft->trail, stored), raft->term);
         return;
     }
+    uint64_t membership_index = memberships_newest(&raft->memberships)->index;
+    bool membership_commits = raft->commit_index < membership_index && membership_index <= stored;
     commit_to(raft, stored);
+    if (membership_commits) {
+        tell_removed(raft);
+    }
+    read_advance(raft);
+}
+
+void lead_log_membership(struct raft *raft, const struct raft_membership *membership)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    trail_append(&raft->trail, raft->term, 1);
+    effects_store_entries(raft, raft->trail.last);
+    raft->effects->store.flags |= RAFT_STORE_MEMBERSHIP;
+    raft->effects->store.membership = *membership;
+    member_log(raft, raft->trail.last, membership);
+    replicate_all(raft, APPENDS_AFTER_PROPOSAL);
+    /* Others count now. What waited for those who count no more waits no longer. */
+    advance_commit(raft);
     read_advance(raft);
 }
 
@@ -187,6 +245,10 @@ static void append_refused(struct raft *raft, struct peer *peer,
 
 void lead_append_response(struct raft *raft, const struct raft_message *message)
 {
+    struct peer *peer = peer_find(raft, message->from);
+    if (peer == NULL) {
+        return;
+    }
     if (message->term > raft->term) {
         role_see_term(raft, message->term, message->from);
         return;
@@ -198,8 +260,6 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
     if (!response->success && response->prev_index == 0) {
         return; /* It answers an append of an earlier term, and tells of this one. */
     }
-    struct peer *peer = peer_find(raft, message->from);
-    CHECK(peer != NULL);
     peer->progress.heard_ms = raft->now_ms;
     if (peer->progress.round < response->read_round) {
         peer->progress.round = response->read_round;
@@ -235,6 +295,10 @@ void lead_timer(struct raft *raft)
         return;
     }
     raft->heartbeat_due_ms = raft->now_ms + raft->config.heartbeat_ms;
+    raft->transfer.told = false;
+    if (raft->caught_up < raft->commit_index) {
+        raft->caught_up = raft->commit_index;
+    }
     replicate_all(raft, APPENDS_AFTER_HEARTBEAT);
     for (size_t i = 0; i < raft->peer_count; i++) {
         if (!peer_is_self(raft, &raft->peers[i])) {
@@ -256,6 +320,9 @@ uint64_t lead_wake_ms(const struct raft *raft)
     uint64_t lapse_ms = quorum_heard_ms(raft, raft->now_ms) + raft->config.election_max_ms;
     if (lapse_ms < wake_ms) {
         wake_ms = lapse_ms;
+    }
+    if (raft->transfer.target != 0 && raft->transfer.due_ms < wake_ms) {
+        wake_ms = raft->transfer.due_ms;
     }
     if (raft->durable.count > 0) {
         uint64_t asked_ms = durable_waiting(&raft->durable, 0)->asked_ms;

@@ -1,7 +1,8 @@
 /*
  * May this message be processed? Whatever arrives is input: a message that is not for this
- * server, is from a stranger, contradicts itself, or claims what no correct member could, is
- * refused before anything changes. The rest of the core may then assert what follows from Raft.
+ * server, contradicts itself, or claims what no correct server could, is refused before anything
+ * changes. The rest of the core may then assert what follows from Raft. Strangers are listened to:
+ * member.c says why.
  */
 #include "raft/internal.h"
 
@@ -152,11 +153,7 @@ static bool snapshot_request_is_valid(const struct raft *raft, const struct raft
 int message_check(const struct raft *raft, const struct raft_message *message)
 {
     const uint64_t self = raft->config.id;
-    bool known = false;
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        known = known || raft->peers[i].id == message->from;
-    }
-    if (!known || message->from == self || message->to != self || message->term == 0) {
+    if (message->from == 0 || message->from == self || message->to != self || message->term == 0) {
         return KV_ERR_INVALID;
     }
     bool valid = false;
@@ -164,7 +161,8 @@ int message_check(const struct raft *raft, const struct raft_message *message)
     case RAFT_VOTE_REQUEST:
         /* A candidate's log ends before the term that it campaigns in. */
         valid = place_is_valid(message->vote_request.last_index, message->vote_request.last_term,
-                               message->term - 1);
+                               message->term - 1) &&
+                !(message->vote_request.pre && message->vote_request.transfer);
         break;
     case RAFT_VOTE_RESPONSE:
         valid = true;
@@ -177,6 +175,11 @@ int message_check(const struct raft *raft, const struct raft_message *message)
         break;
     case RAFT_SNAPSHOT_REQUEST:
         valid = snapshot_request_is_valid(raft, message);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        /* It comes from a leader that knows this server to be in its term. */
+        valid = message->term <= raft->term &&
+                !(message->term == raft->term && raft->role == RAFT_LEADER);
         break;
     }
     return valid ? 0 : KV_ERR_INVALID;

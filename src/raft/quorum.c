@@ -3,7 +3,8 @@
  * stored entries, answered read rounds and the times of the last answers.
  *
  * Majorities of one membership always share a server, which is what every argument of Raft rests
- * on. With joint consensus (§6) the answer becomes the smaller of two memberships' answers.
+ * on. While voters change there are two sets of them (§6), and the answer is the smaller of theirs.
+ * Learners are in neither, and so is a leader that is about to be removed: it does not count.
  */
 #include "raft/internal.h"
 
@@ -32,30 +33,46 @@ uint64_t quorum_value(const uint64_t *values, size_t count)
 /* One field of every peer, for quorum_value. */
 enum field { FIELD_VOTE, FIELD_MATCH, FIELD_ROUND, FIELD_HEARD };
 
+static uint64_t value_of(const struct peer *peer, enum field field)
+{
+    switch (field) {
+    case FIELD_VOTE:
+        return peer->granted;
+    case FIELD_MATCH:
+        return peer->progress.match;
+    case FIELD_ROUND:
+        return peer->progress.round;
+    case FIELD_HEARD:
+        return peer->progress.heard_ms;
+    }
+    UNREACHABLE();
+}
+
 static uint64_t quorum_of(const struct raft *raft, enum field field, uint64_t own)
 {
     uint64_t values[RAFT_MEMBERS_MAX] = {0};
+    uint64_t values_old[RAFT_MEMBERS_MAX] = {0};
+    size_t count = 0;
+    size_t count_old = 0;
     for (size_t i = 0; i < raft->peer_count; i++) {
         const struct peer *peer = &raft->peers[i];
-        switch (field) {
-        case FIELD_VOTE:
-            values[i] = peer->granted;
-            break;
-        case FIELD_MATCH:
-            values[i] = peer->progress.match;
-            break;
-        case FIELD_ROUND:
-            values[i] = peer->progress.round;
-            break;
-        case FIELD_HEARD:
-            values[i] = peer->progress.heard_ms;
-            break;
+        uint64_t value = own;
+        if (field == FIELD_VOTE || !peer_is_self(raft, peer)) {
+            value = value_of(peer, field);
         }
-        if (field != FIELD_VOTE && peer->id == raft->config.id) {
-            values[i] = own;
+        if (peer->voter || MUTATION(count_learners)) {
+            values[count++] = value;
+        }
+        if (peer->voter_old) {
+            values_old[count_old++] = value;
         }
     }
-    return quorum_value(values, raft->peer_count);
+    uint64_t reached = quorum_value(values, count);
+    if (count_old == 0 || MUTATION(ignore_old_voters)) {
+        return reached;
+    }
+    uint64_t reached_old = quorum_value(values_old, count_old);
+    return reached_old < reached ? reached_old : reached;
 }
 
 bool quorum_granted(const struct raft *raft)

@@ -23,37 +23,48 @@ enum { WINDOW_APPENDS_MAX = 256 };
 
 static bool config_is_valid(const struct raft_config *config)
 {
-    bool member = false;
-    if (config->id == 0 || config->voter_count == 0 || config->voter_count > RAFT_MEMBERS_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < config->voter_count; i++) {
-        if (config->voters[i] == 0) {
-            return false;
-        }
-        for (size_t j = 0; j < i; j++) {
-            if (config->voters[i] == config->voters[j]) {
-                return false;
-            }
-        }
-        member = member || config->voters[i] == config->id;
-    }
-    return member && config->heartbeat_ms > 0 && config->heartbeat_ms < config->election_min_ms &&
+    return config->id != 0 && config->heartbeat_ms > 0 &&
+           config->heartbeat_ms < config->election_min_ms &&
            config->election_min_ms < config->election_max_ms && config->disk_stall_ms > 0 &&
            config->window_appends > 0 && config->window_appends <= WINDOW_APPENDS_MAX &&
            config->append_entries_max > 0 && config->uncommitted_max > 0;
 }
 
-static void init_peers(struct raft *raft)
+/* Those of the config, or of the snapshot, and of the log behind it. */
+static int restore_memberships(const struct raft_config *config,
+                               const struct raft_restored *restored, uint64_t last,
+                               struct memberships *ret_memberships)
 {
-    size_t capacity = raft->config.window_appends;
-    raft->peer_count = raft->config.voter_count;
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        raft->peers[i].id = raft->config.voters[i];
-        raft->peers[i].progress.window = raft->windows + i * capacity;
-        raft->peers[i].progress.window_capacity = capacity;
-        progress_reset(&raft->peers[i].progress, 1, raft->now_ms);
+    struct raft_logged_membership base = {.membership = config->membership};
+    if (base.membership.count > RAFT_MEMBERS_MAX || base.membership.joint) {
+        return KV_ERR_INVALID;
     }
+    membership_sort(&base.membership);
+    if (restored->snapshot_membership != NULL) {
+        base.index = restored->snapshot_index;
+        base.membership = *restored->snapshot_membership;
+    }
+    if (!member_restored_is_valid(&base, restored, last)) {
+        return KV_ERR_INVALID;
+    }
+    struct memberships memberships = {.at = NULL};
+    int err = memberships_init(&memberships, &base);
+    if (err != 0) {
+        return err;
+    }
+    err = memberships_reserve(&memberships, restored->membership_count);
+    if (err != 0) {
+        memberships_done(&memberships);
+        return err;
+    }
+    for (size_t i = 0; i < restored->membership_count; i++) {
+        const struct raft_logged_membership *logged = &restored->memberships[i];
+        if (logged->index > base.index) {
+            memberships_push(&memberships, logged->index, &logged->membership);
+        }
+    }
+    *ret_memberships = memberships;
+    return 0;
 }
 
 /* The log and the snapshot must leave no gap and agree where they meet. */
@@ -91,13 +102,18 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
     if (err != 0) {
         return err;
     }
-    struct raft *raft = calloc(1, sizeof *raft);
-    uint64_t *windows = calloc(config->voter_count * config->window_appends, sizeof *windows);
+    struct memberships memberships = {.at = NULL};
+    struct raft *raft = NULL;
+    uint64_t *windows = NULL;
+    err = restore_memberships(config, restored, trail.last, &memberships);
+    if (err != 0) {
+        goto failed;
+    }
+    raft = calloc(1, sizeof *raft);
+    windows = calloc(RAFT_MEMBERS_MAX * config->window_appends, sizeof *windows);
     if (raft == NULL || windows == NULL) {
-        free(raft);
-        free(windows);
-        trail_done(&trail);
-        return KV_ERR_NO_MEMORY;
+        err = KV_ERR_NO_MEMORY;
+        goto failed;
     }
     raft->config = *config;
     raft->now_ms = now_ms;
@@ -117,15 +133,23 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
         raft->voted_for = 0;
         raft->term_unstored = true;
     }
+    raft->memberships = memberships;
+    raft->behind = true;
     raft->windows = windows;
     durable_init(&raft->durable, trail.last);
     prng_init(&raft->prng, config->seed);
-    init_peers(raft);
+    member_start(raft);
     role_start(raft);
     STORY(raft, "starts in term %" PRIu64 " with the log up to %" PRIu64 ":%" PRIu64, raft->term,
           raft->trail.last, trail_term(&raft->trail, raft->trail.last));
     *ret_raft = raft;
     return 0;
+failed:
+    free(raft);
+    free(windows);
+    memberships_done(&memberships);
+    trail_done(&trail);
+    return err;
 }
 
 void raft_free(struct raft *raft)
@@ -134,6 +158,7 @@ void raft_free(struct raft *raft)
         return;
     }
     trail_done(&raft->trail);
+    memberships_done(&raft->memberships);
     free(raft->windows);
     free(raft);
 }
@@ -150,6 +175,7 @@ static void effects_begin(struct raft *raft, struct raft_effects *effects)
     effects->snapshot_wanted = false;
     effects->snapshot_index = 0;
     effects->snapshot_term = 0;
+    effects->membership_changed = false;
     raft->effects = effects;
     if (raft->term_unstored) {
         raft->term_unstored = false;
@@ -176,6 +202,7 @@ static void effects_end(struct raft *raft)
     effects->term = raft->term;
     effects->leader = raft->leader;
     effects->role = raft->role;
+    effects->removed = member_is_removed(raft);
     effects->wake_ms = wake_ms(raft);
     raft->effects = NULL;
 }
@@ -216,9 +243,11 @@ void effects_truncate(struct raft *raft, uint64_t from)
     store->truncate_from = from;
     trail_truncate(&raft->trail, from);
     durable_truncate(&raft->durable, from);
+    member_truncate(raft, from);
 }
 
-void effects_reset(struct raft *raft, struct trail_place base)
+void effects_reset(struct raft *raft, struct trail_place base,
+                   const struct raft_membership *membership)
 {
     struct raft_store *store = &raft->effects->store;
     CHECK((store->flags & (RAFT_STORE_ENTRIES | RAFT_STORE_TRUNCATE)) == 0);
@@ -235,6 +264,7 @@ void effects_reset(struct raft *raft, struct trail_place base)
     CHECK(raft->verified < base.index);
     durable_truncate(&raft->durable, raft->verified + 1);
     trail_reset(&raft->trail, base);
+    member_reset(raft, base.index, membership);
 }
 
 /* ---- what several files ask ---- */
@@ -274,6 +304,10 @@ void commit_to(struct raft *raft, uint64_t index)
     CHECK(index <= raft->trail.last);
     STORY(raft, "commit %" PRIu64 ":%" PRIu64 " in term %" PRIu64, index,
           trail_term(&raft->trail, index), raft->term);
+    uint64_t membership_index = memberships_newest(&raft->memberships)->index;
+    if (raft->commit_index < membership_index && membership_index <= index) {
+        raft->effects->membership_changed = true;
+    }
     raft->commit_index = index;
 }
 
@@ -285,12 +319,24 @@ static bool leads_at(const struct raft *raft, uint64_t now_ms)
            !disk_is_stalled(raft, now_ms);
 }
 
+static int received_check(const struct raft *raft, const struct raft_event *event)
+{
+    int err = message_check(raft, event->message);
+    return err == 0 && !member_received_is_valid(raft, event) ? KV_ERR_INVALID : err;
+}
+
 /* Whether the event may be processed; changes nothing. */
 static int event_check(const struct raft *raft, const struct raft_event *event)
 {
     switch (event->type) {
     case RAFT_RECEIVED:
-        return message_check(raft, event->message);
+        return received_check(raft, event);
+    case RAFT_MEMBERSHIP_PROPOSED:
+        return leads_at(raft, event->now_ms) ? member_check(raft, event->membership)
+                                             : KV_ERR_NOT_LEADER;
+    case RAFT_TRANSFER_ASKED:
+        return leads_at(raft, event->now_ms) ? transfer_check(raft, event->transfer_to)
+                                             : KV_ERR_NOT_LEADER;
     case RAFT_PROPOSED:
         if (!leads_at(raft, event->now_ms)) {
             return KV_ERR_NOT_LEADER;
@@ -325,8 +371,9 @@ static void lead_while_fit(struct raft *raft)
     }
 }
 
-static void receive(struct raft *raft, const struct raft_message *message)
+static void receive(struct raft *raft, const struct raft_event *event)
 {
+    const struct raft_message *message = event->message;
     switch (message->type) {
     case RAFT_VOTE_REQUEST:
         election_vote_request(raft, message);
@@ -335,13 +382,16 @@ static void receive(struct raft *raft, const struct raft_message *message)
         election_vote_response(raft, message);
         break;
     case RAFT_APPEND_REQUEST:
-        follow_append(raft, message);
+        follow_append(raft, event);
         break;
     case RAFT_APPEND_RESPONSE:
         lead_append_response(raft, message);
         break;
     case RAFT_SNAPSHOT_REQUEST:
         snapshot_request(raft, message);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        transfer_timeout_now(raft, message);
         break;
     }
 }
@@ -362,7 +412,7 @@ static void dispatch(struct raft *raft, const struct raft_event *event)
     case RAFT_TICKED:
         break;
     case RAFT_RECEIVED:
-        receive(raft, event->message);
+        receive(raft, event);
         break;
     case RAFT_PROPOSED:
         lead_propose(raft, event->propose_count);
@@ -382,6 +432,12 @@ static void dispatch(struct raft *raft, const struct raft_event *event)
     case RAFT_INSTALLED:
         snapshot_installed(raft, &event->installed);
         break;
+    case RAFT_MEMBERSHIP_PROPOSED:
+        member_propose(raft, event->membership);
+        break;
+    case RAFT_TRANSFER_ASKED:
+        transfer_begin(raft, event->transfer_to);
+        break;
     }
 }
 
@@ -394,6 +450,9 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_eff
     }
     /* One append brings at most RAFT_RUNS_MAX new terms; a no-op brings one. */
     err = trail_reserve(&raft->trail, RAFT_RUNS_MAX + 1);
+    if (err == 0) {
+        err = memberships_reserve(&raft->memberships, event->membership_count + 1);
+    }
     if (err != 0) {
         return err;
     }
@@ -410,6 +469,8 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_eff
     dispatch(raft, event);
     if (raft->role == RAFT_LEADER) {
         lead_timer(raft);
+        transfer_lead(raft);
+        member_lead(raft);
     } else if (event->type == RAFT_TICKED) {
         /* Only here: after a pause the leader's appends may be waiting behind another event. */
         election_timer(raft);
@@ -493,8 +554,24 @@ uint64_t raft_match_index(const struct raft *raft, uint64_t id)
 uint64_t raft_room(const struct raft *raft)
 {
     uint64_t in_flight = raft->trail.last - raft->commit_index;
-    if (raft->role != RAFT_LEADER || in_flight >= raft->config.uncommitted_max) {
+    if (raft->role != RAFT_LEADER || raft->transfer.target != 0 ||
+        in_flight >= raft->config.uncommitted_max) {
         return 0;
     }
     return raft->config.uncommitted_max - in_flight;
+}
+
+const struct raft_logged_membership *raft_membership(const struct raft *raft)
+{
+    return memberships_newest(&raft->memberships);
+}
+
+const struct raft_membership *raft_membership_at(const struct raft *raft, uint64_t index)
+{
+    return &memberships_at(&raft->memberships, index)->membership;
+}
+
+uint64_t raft_transfer_target(const struct raft *raft)
+{
+    return raft->transfer.target;
 }

@@ -34,11 +34,7 @@ static bool begin_round(struct raft *raft)
           "read round %" PRIu64 " begins in term %" PRIu64 ": reads up to tag %" PRIu64
           " at %" PRIu64,
           reads->round, raft->term, reads->round_tag, reads->round_index);
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        if (!peer_is_self(raft, &raft->peers[i])) {
-            lead_send_empty(raft, &raft->peers[i]);
-        }
-    }
+    lead_send_round(raft);
     return true;
 }
 

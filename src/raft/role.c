@@ -10,9 +10,12 @@
  *     role_lose_log: from      │        role_see_term,         │     └───┤
  *     (pre-)candidate          │        role_hear_leader       │         │
  *       role_lose_quorum,      │                               │         │
- *       role_lose_disk         │                 role_campaign ▼         │
- *                           leader ◄─────────────────────── candidate ───┘
+ *       role_lose_disk,        │                 role_campaign ▼         │
+ *       role_leave          leader ◄─────────────────────── candidate ───┘
  *                                         role_win
+ *
+ * A follower that the leader hands over to becomes a candidate without being a pre-candidate. One
+ * without a vote stays a follower (role_wait).
  *
  * The term rises in two places: when a higher one is seen (§5.1), and when a candidate begins its
  * own. The vote is cleared only there, so a server votes once in each term.
@@ -59,6 +62,8 @@ static void enter(struct raft *raft, enum raft_role role)
     }
     raft->role = role;
     raft->requests_owed = false;
+    raft->transferred = false;
+    raft->transfer = (struct transfer){.target = 0};
     for (size_t i = 0; i < raft->peer_count; i++) {
         raft->peers[i].granted = false;
     }
@@ -157,14 +162,31 @@ void role_lose_leader(struct raft *raft)
     election_begin_pre_vote(raft);
 }
 
-void role_campaign(struct raft *raft)
+void role_wait(struct raft *raft)
 {
-    CHECK(raft->role == RAFT_PRE_CANDIDATE);
+    CHECK(raft->role == RAFT_FOLLOWER);
+    if (raft->leader != 0) {
+        NEWS(raft,
+             "leader %" PRIu64 " not heard for %" PRIu64 " ms in term %" PRIu64
+             ": waits, for it has no vote",
+             raft->leader, raft->now_ms - raft->heard_ms, raft->term);
+    }
+    raft->leader = 0;
+    raft->ack.due = false;
+    raft->ack.heartbeat = false;
+    election_reset_timer(raft);
+}
+
+void role_campaign(struct raft *raft, bool transferred)
+{
+    CHECK(raft->role == (transferred ? RAFT_FOLLOWER : RAFT_PRE_CANDIDATE));
     NEWS(raft,
-         "pre-candidate -> candidate: campaigns in term %" PRIu64 " with the log up to %" PRIu64
-         ":%" PRIu64,
-         raft->term + 1, raft->trail.last, trail_term(&raft->trail, raft->trail.last));
+         "%s -> candidate: campaigns in term %" PRIu64 " with the log up to %" PRIu64 ":%" PRIu64
+         "%s",
+         raft_role_name(raft->role), raft->term + 1, raft->trail.last,
+         trail_term(&raft->trail, raft->trail.last), transferred ? ", as its leader wants" : "");
     enter(raft, RAFT_CANDIDATE);
+    raft->transferred = transferred;
     begin_term(raft, raft->term + 1, raft->config.id);
     raft->requests_owed = true;
     election_reset_timer(raft);
@@ -178,6 +200,7 @@ void role_win(struct raft *raft)
     enter(raft, RAFT_LEADER);
     raft->leader = raft->config.id;
     raft->term_leader = raft->config.id;
+    raft->behind = false;
     lead_begin(raft);
 }
 
@@ -202,5 +225,12 @@ void role_lose_disk(struct raft *raft)
     NEWS(raft,
          "leader -> follower: ticket %" PRIu64 " not stored for %" PRIu64 " ms in term %" PRIu64,
          oldest->ticket, raft->now_ms - oldest->asked_ms, raft->term);
+    resign(raft);
+}
+
+void role_leave(struct raft *raft)
+{
+    NEWS(raft, "leader -> follower: has no vote since membership %" PRIu64 ", in term %" PRIu64,
+         memberships_newest(&raft->memberships)->index, raft->term);
     resign(raft);
 }

@@ -12,7 +12,8 @@
  *
  * An installed snapshot moves the commit index to its last entry, since it holds only committed
  * ones. When the log holds that entry (same index and term), what follows it stays, and the
- * beginning leaves with the next RAFT_COMPACTED. Else all of the log is of no use: it ends before
+ * beginning leaves with the next RAFT_COMPACTED; the memberships of the log are the snapshot's
+ * then, and newer ones (RELIABILITY bug 25). Else all of the log is of no use: it ends before
  * that entry, or contradicts it. The answer to the leader then waits for the ticket of the reset.
  *
  * It does not matter who sent it and when: a follower uses a snapshot of a past term's leader as
@@ -52,6 +53,7 @@ void snapshot_compacted(struct raft *raft, const struct raft_compacted *compacte
         return;
     }
     trail_compact(trail, compacted->compacted_index);
+    memberships_compact(&raft->memberships, compacted->compacted_index);
     STORY(raft,
           "log begins after %" PRIu64 ":%" PRIu64 ", snapshot at %" PRIu64 ":%" PRIu64
           ", term %" PRIu64,
@@ -143,7 +145,8 @@ void snapshot_request(struct raft *raft, const struct raft_message *message)
 int snapshot_check_installed(const struct raft *raft, const struct raft_installed *installed)
 {
     const struct trail_place place = {.index = installed->index, .term = installed->term};
-    if (!snapshot_is_possible(raft, raft->term, place)) {
+    if (!snapshot_is_possible(raft, raft->term, place) ||
+        !membership_is_valid(installed->membership)) {
         return KV_ERR_INVALID;
     }
     /* Whoever led this term has all that was committed before it, and nobody else adds to that. */
@@ -154,7 +157,8 @@ int snapshot_check_installed(const struct raft *raft, const struct raft_installe
                : 0;
 }
 
-static void take_over(struct raft *raft, struct trail_place place)
+static void take_over(struct raft *raft, struct trail_place place,
+                      const struct raft_membership *membership)
 {
     if (trail_term(&raft->trail, place.index) == place.term) {
         /* Also when the entry itself is still on its way to the disk. */
@@ -163,7 +167,7 @@ static void take_over(struct raft *raft, struct trail_place place)
         if (raft->role != RAFT_FOLLOWER) {
             role_lose_log(raft);
         }
-        effects_reset(raft, place);
+        effects_reset(raft, place, membership);
         raft->snapshot = place;
     }
     commit_to(raft, place.index);
@@ -179,7 +183,7 @@ void snapshot_installed(struct raft *raft, const struct raft_installed *installe
         return;
     }
     if (place.index > raft->commit_index) {
-        take_over(raft, place);
+        take_over(raft, place, installed->membership);
     }
     if (raft->role == RAFT_FOLLOWER && raft->leader != 0) {
         follow_answer(raft, place.index);

@@ -13,13 +13,15 @@
  *                     │ salt u64
  *     SnapshotBytes   offset u64 │ bytes (size u32, bytes)
  *     SnapshotStatus  state u32 │ zero u32 │ offset u64 │ text (size u32, bytes)
- *     VoteRequest     ... │ flags u64 (1: pre) │ last_index u64 │ last_term u64
+ *     VoteRequest     ... │ flags u64 (1: pre, 2: transfer) │ last_index u64 │ last_term u64
+ *     TimeoutNow      ... and nothing else
  *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
  *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
  *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
  *                     │ entries, each as in storage/entry.h
  *     AppendResponse  ... │ flags u64 (1: success) │ prev_index u64 │ match_index u64
  *                     │ hint_index u64 │ hint_term u64 │ read_round u64
+ *     TimeoutNow      ... and nothing else
  */
 #include "wire/peer.h"
 
@@ -27,6 +29,7 @@
 
 enum message_flags {
     FLAG_PRE = 1 << 0,
+    FLAG_TRANSFER = 1 << 1,
     FLAG_GRANTED = 1 << 1,
     FLAG_SUCCESS = 1 << 0,
 };
@@ -223,7 +226,8 @@ size_t peer_message_begin(const struct raft_message *message, struct buf *out)
     buf_put_u64(out, message->term);
     switch (message->type) {
     case RAFT_VOTE_REQUEST:
-        buf_put_u64(out, message->vote_request.pre ? FLAG_PRE : 0);
+        buf_put_u64(out, (message->vote_request.pre ? FLAG_PRE : 0U) |
+                             (message->vote_request.transfer ? FLAG_TRANSFER : 0U));
         buf_put_u64(out, message->vote_request.last_index);
         buf_put_u64(out, message->vote_request.last_term);
         return mark;
@@ -239,6 +243,8 @@ size_t peer_message_begin(const struct raft_message *message, struct buf *out)
         return mark;
     case RAFT_SNAPSHOT_REQUEST:
         break; /* It opens the stream of the snapshot. */
+    case RAFT_TIMEOUT_NOW:
+        return mark;
     }
     UNREACHABLE();
 }
@@ -263,7 +269,12 @@ static uint64_t read_flags(struct reader *reader, uint64_t known)
 
 static void vote_request_decode(struct reader *reader, struct raft_vote_request *request)
 {
-    request->pre = (read_flags(reader, FLAG_PRE) & FLAG_PRE) != 0;
+    uint64_t flags = read_flags(reader, FLAG_PRE | FLAG_TRANSFER);
+    request->pre = (flags & FLAG_PRE) != 0;
+    request->transfer = (flags & FLAG_TRANSFER) != 0;
+    if (request->pre && request->transfer) {
+        reader->failed = true; /* Whom the leader asked to campaign does not ask around first. */
+    }
     request->last_index = reader_u64(reader);
     request->last_term = reader_u64(reader);
 }
@@ -353,6 +364,8 @@ int peer_message_decode(const struct frame *frame, struct raft_message *ret_mess
         break;
     case RAFT_APPEND_RESPONSE:
         append_response_decode(&reader, &message.append_response);
+        break;
+    case RAFT_TIMEOUT_NOW:
         break;
     default:
         return KV_ERR_MALFORMED;

@@ -93,8 +93,8 @@ void snapshot_status_encode(const struct snapshot_status *status, struct buf *ou
 int snapshot_status_decode(struct slice payload, struct snapshot_status *ret_status);
 
 /*
- * Decodes a frame of type 0...3. *ret_entries borrows the bytes of an append's entries, which the
- * caller checks one by one against the message's runs (storage/entry.h). Returns 0 or
+ * Decodes a frame of type 0...3 or 14. *ret_entries borrows the bytes of an append's entries, which
+ * the caller checks one by one against the message's runs (storage/entry.h). Returns 0 or
  * KV_ERR_MALFORMED: also when runs do not add up, are empty, or their terms fall.
  */
 int peer_message_decode(const struct frame *frame, struct raft_message *ret_message,

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "raft/membership.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static void know_entry(struct cluster *cluster, uint64_t index, struct entry ent
     for (struct known_entry *known = cluster->known[index]; known != NULL; known = known->next) {
         if (known->entry.term == entry.term) {
             CHECK(known->entry.value == entry.value);
+            CHECK(known->entry.membership == entry.membership);
             CHECK(known->term_before == term_before);
             return;
         }
@@ -70,13 +72,60 @@ static bool disk_has(const struct server *server, uint64_t index, struct entry e
     return log_has(&server->disk.log, index, entry);
 }
 
-static void check_on_majority(const struct cluster *cluster, uint64_t index, struct entry entry)
+/* The newest among the first `last` entries, or the initial one. */
+static const struct raft_membership *newest_membership(const struct cluster *cluster,
+                                                       const struct entry_log *log, uint64_t last)
 {
-    size_t disks = 0;
-    for (size_t i = 0; i < cluster->count; i++) {
-        disks += disk_has(&cluster->servers[i], index, entry);
+    for (uint64_t i = last; i > 0; i--) {
+        uint64_t number = log->at[i - 1].membership;
+        if (number != 0) {
+            return &cluster->memberships[number - 1];
+        }
     }
-    CHECK(disks > cluster->count / 2);
+    return &cluster->config.membership;
+}
+
+/* What a server must believe in when its log ends at `last`, found without its core. */
+static const struct raft_membership *membership_in_force(const struct server *server, uint64_t last)
+{
+    static const struct raft_membership nobody = {.count = 0};
+    const struct cluster *cluster = server->cluster;
+    const struct raft_membership *newest = newest_membership(cluster, &server->log, last);
+    return newest == &cluster->config.membership && !server->initiated ? &nobody : newest;
+}
+
+static void check_membership(const struct server *server)
+{
+    const struct raft_membership *membership = membership_in_force(server, server->log.last);
+    CHECK(membership_equal(membership, &raft_membership(server->raft)->membership));
+}
+
+static bool is_on_majority(const struct cluster *cluster, const struct raft_membership *membership,
+                           uint64_t index, struct entry entry)
+{
+    size_t voters = 0;
+    size_t disks = 0;
+    size_t voters_old = 0;
+    size_t disks_old = 0;
+    for (size_t i = 0; i < membership->count; i++) {
+        const struct raft_member *member = &membership->members[i];
+        bool stored = disk_has(&cluster->servers[member->id - 1], index, entry);
+        voters += member->voter;
+        disks += member->voter && stored;
+        voters_old += member->voter_old;
+        disks_old += member->voter_old && stored;
+    }
+    return disks > voters / 2 && (voters_old == 0 || disks_old > voters_old / 2);
+}
+
+/* A leader that logs a membership in the step may have committed before or after it did. */
+static void check_on_majority(const struct server *server, uint64_t index, struct entry entry)
+{
+    const struct cluster *cluster = server->cluster;
+    bool logs = (cluster->effects.store.flags & RAFT_STORE_MEMBERSHIP) != 0;
+    uint64_t last = server->log.last;
+    CHECK(is_on_majority(cluster, membership_in_force(server, last), index, entry) ||
+          (logs && is_on_majority(cluster, membership_in_force(server, last - 1), index, entry)));
 }
 
 static void check_commit(struct cluster *cluster, struct server *server, uint64_t commit_index)
@@ -89,7 +138,7 @@ static void check_commit(struct cluster *cluster, struct server *server, uint64_
         if (i <= cluster->committed.last) {
             CHECK(log_has(&cluster->committed, i, entry));
         } else {
-            check_on_majority(cluster, i, entry);
+            check_on_majority(server, i, entry);
             log_put(&cluster->committed, entry);
             log_put(&cluster->commit_terms, (struct entry){.term = raft_term(server->raft)});
         }
@@ -125,6 +174,32 @@ static void check_message(const struct server *server, const struct raft_message
 
 /* ---- effects ---- */
 
+static uint64_t number_membership(struct cluster *cluster, const struct raft_membership *membership)
+{
+    uint64_t count = ++cluster->membership_count;
+    cluster->memberships = memory_grow(cluster->memberships, count * sizeof *cluster->memberships);
+    cluster->memberships[count - 1] = *membership;
+    return count;
+}
+
+/* The memberships among these entries, of which the first has the index `first`. */
+static struct raft_logged_membership *find_memberships(const struct cluster *cluster,
+                                                       const struct entry *entries, uint64_t first,
+                                                       uint64_t count, size_t *ret_count)
+{
+    struct raft_logged_membership *found = memory_new(count + 1, sizeof *found);
+    *ret_count = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (entries[i].membership != 0) {
+            found[(*ret_count)++] = (struct raft_logged_membership){
+                .index = first + i,
+                .membership = cluster->memberships[entries[i].membership - 1],
+            };
+        }
+    }
+    return found;
+}
+
 static void take_store(struct server *server, const struct raft_store *store,
                        const struct parcel *received)
 {
@@ -134,6 +209,7 @@ static void take_store(struct server *server, const struct raft_store *store,
     CHECK(server->writes_end == NULL || server->writes_end->store.ticket < store->ticket);
     if ((store->flags & RAFT_STORE_RESET) != 0) {
         CHECK(store->reset_index <= server->disk.snapshot_index);
+        server->initiated = true;
         CHECK(store->reset_term == log_term(&cluster->committed, store->reset_index));
         log_reset(&server->log, &cluster->committed, store->reset_index);
     }
@@ -146,8 +222,11 @@ static void take_store(struct server *server, const struct raft_store *store,
         for (uint64_t i = 0; i < store->append_count; i++) {
             uint64_t index = store->append_first + i;
             struct entry entry = {.term = store->term};
-            if ((store->flags & RAFT_STORE_NOOP) != 0) {
+            if ((store->flags & (RAFT_STORE_NOOP | RAFT_STORE_MEMBERSHIP)) != 0) {
                 CHECK(store->append_count == 1);
+                if ((store->flags & RAFT_STORE_MEMBERSHIP) != 0) {
+                    entry.membership = number_membership(cluster, &store->membership);
+                }
             } else if (received != NULL) {
                 entry = received->entries[index - received->message.append_request.prev_index - 1];
             } else {
@@ -218,6 +297,7 @@ static int step(struct server *server, struct raft_event *event, const struct pa
         CHECK(effects->snapshot_term == log_term(&cluster->committed, effects->snapshot_index));
         server->receiving = effects->snapshot_index;
     }
+    check_membership(server);
     for (size_t i = 0; i < effects->message_count; i++) {
         send_message(server, &effects->messages[i]);
     }
@@ -237,10 +317,10 @@ static int step(struct server *server, struct raft_event *event, const struct pa
 
 /* ---- life ---- */
 
-struct raft_config cluster_default_config(size_t count)
+struct raft_config cluster_default_config(size_t voters)
 {
     struct raft_config config = {
-        .voter_count = count,
+        .membership = {.count = voters},
         .heartbeat_ms = 50,
         .election_min_ms = 150,
         .election_max_ms = 300,
@@ -249,8 +329,8 @@ struct raft_config cluster_default_config(size_t count)
         .append_entries_max = 8,
         .uncommitted_max = 64,
     };
-    for (size_t i = 0; i < count; i++) {
-        config.voters[i] = i + 1;
+    for (size_t i = 0; i < voters; i++) {
+        config.membership.members[i] = (struct raft_member){.id = i + 1, .voter = true};
     }
     return config;
 }
@@ -314,6 +394,7 @@ void cluster_done(struct cluster *cluster)
     }
     free(cluster->known);
     free(cluster->leaders);
+    free(cluster->memberships);
     free(cluster->committed.at);
     free(cluster->commit_terms.at);
 }
@@ -389,14 +470,29 @@ void server_start(struct server *server)
         .first_index = base + 1,
         .previous_term = log_term(&server->log, base),
     };
+    struct raft_logged_membership *memberships =
+        find_memberships(cluster, server->log.at + base, base + 1, server->log.last - base,
+                         &restored.membership_count);
+    restored.memberships = memberships;
     struct raft_config config = cluster->config;
     config.id = server->id;
+    server->initiated = membership_find(&config.membership, server->id) != NULL;
+    if (!server->initiated) {
+        config.membership.count = 0;
+    }
+    if (snapshot_index > 0) {
+        server->initiated = true;
+        restored.snapshot_membership =
+            newest_membership(cluster, &cluster->committed, snapshot_index);
+    }
     config.seed = cluster->seed * 1000 + server->id * 100 + server->starts++;
     config.trace = &server->trace;
     int err = raft_new(&config, &restored, cluster->now_ms + server->ahead_ms, &server->raft);
     CHECK(err == 0);
     free(runs);
+    free(memberships);
     raft_check(server->raft);
+    check_membership(server);
     server->wake_ms = cluster->now_ms;
 }
 
@@ -501,13 +597,34 @@ int server_read(struct server *server)
     return 0;
 }
 
+int server_change(struct server *server, const struct raft_membership *wanted)
+{
+    struct raft_event event = {.type = RAFT_MEMBERSHIP_PROPOSED, .membership = wanted};
+    return step(server, &event, NULL);
+}
+
+int server_transfer(struct server *server, uint64_t to)
+{
+    struct raft_event event = {.type = RAFT_TRANSFER_ASKED, .transfer_to = to};
+    return step(server, &event, NULL);
+}
+
 int server_receive(struct server *server, const struct parcel *parcel)
 {
     if (server->raft == NULL) {
         return 0;
     }
     struct raft_event event = {.type = RAFT_RECEIVED, .message = &parcel->message};
-    return step(server, &event, parcel);
+    struct raft_logged_membership *memberships = NULL;
+    if (parcel->entries != NULL) {
+        const struct raft_append_request *append = &parcel->message.append_request;
+        memberships = find_memberships(server->cluster, parcel->entries, append->prev_index + 1,
+                                       append->entry_count, &event.membership_count);
+    }
+    event.memberships = memberships;
+    int err = step(server, &event, parcel);
+    free(memberships);
+    return err;
 }
 
 /* ---- snapshots ---- */
@@ -540,11 +657,14 @@ void server_save_received(struct server *server, uint64_t index)
 
 int server_installed(struct server *server, uint64_t index)
 {
+    const struct cluster *cluster = server->cluster;
     CHECK(index <= server->disk.snapshot_index);
     server->receiving = 0;
     struct raft_event event = {
         .type = RAFT_INSTALLED,
-        .installed = {.index = index, .term = log_term(&server->cluster->committed, index)},
+        .installed = {.index = index,
+                      .term = log_term(&cluster->committed, index),
+                      .membership = newest_membership(cluster, &cluster->committed, index)},
     };
     return step(server, &event, NULL);
 }

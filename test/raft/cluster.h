@@ -10,7 +10,8 @@
  * on the disk whole, at once. Checked, each ending the process with CHECK:
  *   - at most one leader in a term; its log holds everything that is committed;
  *   - the same index and term mean the same entry and the same entry before it, everywhere;
- *   - a newly committed entry is on the disks of a majority, and never changes;
+ *   - a newly committed entry is on the disks of a majority, of the old voters too while there are
+ *     any, and never changes; the membership in force is the newest of the log;
  *   - votes, vote requests and acknowledgements leave only when their sender's disk agrees;
  *   - a read is served at or above everything that was committed when it was asked.
  */
@@ -50,6 +51,7 @@ struct server {
     uint64_t ahead_ms; /* its clock against the cluster's: no two machines agree */
 
     struct entry_log log; /* as the core believes it to be */
+    bool initiated;       /* knows the initial membership: was in it, or has a snapshot */
 
     struct {
         uint64_t term;
@@ -86,12 +88,15 @@ struct known_entry {
 struct cluster {
     size_t count;
     struct server servers[RAFT_MEMBERS_MAX];
-    struct raft_config config; /* of every server, but for id, seed and trace */
+    struct raft_config config; /* of every server, but for id, seed and trace; those that are not
+                                  in its membership know of nobody when they are new */
     uint64_t seed;
     uint64_t now_ms;
     uint64_t values;             /* proposed so far */
     struct raft_effects effects; /* of the last step */
 
+    struct raft_membership *memberships; /* that were ever logged, by number - 1 */
+    uint64_t membership_count;
     struct entry_log committed;
     struct entry_log commit_terms; /* by index: the term in which the entry was committed */
     struct known_entry **known;    /* by index: every entry that was ever in a log */
@@ -110,8 +115,8 @@ struct cluster {
     void *context;
 };
 
-/* Timings as in fast mode; windows small enough to fill. */
-struct raft_config cluster_default_config(size_t count);
+/* Timings as in fast mode; windows small enough to fill; servers 1 ... voters vote. */
+struct raft_config cluster_default_config(size_t voters);
 
 /* The callbacks and config are set by the caller before; starts nobody. */
 void cluster_init(struct cluster *cluster, size_t count, uint64_t seed);
@@ -136,6 +141,8 @@ void server_crash(struct server *server, size_t writes, uint64_t entries);
 int server_tick(struct server *server);
 int server_propose(struct server *server, uint64_t count);
 int server_read(struct server *server);
+int server_change(struct server *server, const struct raft_membership *wanted);
+int server_transfer(struct server *server, uint64_t to);
 /* The parcel stays with the caller. A server that is down receives nothing. */
 int server_receive(struct server *server, const struct parcel *parcel);
 

@@ -167,7 +167,9 @@ static bool command_cluster(struct stage *stage, const struct words *words)
     uint64_t seed = 1;
     for (size_t i = 2; i + 1 < words->count; i += 2) {
         uint64_t value = number(words, i + 1, 0);
-        if (strcmp(words->at[i], "window") == 0) {
+        if (strcmp(words->at[i], "voters") == 0) {
+            config->membership.count = value;
+        } else if (strcmp(words->at[i], "window") == 0) {
             config->window_appends = value;
         } else if (strcmp(words->at[i], "entries") == 0) {
             config->append_entries_max = value;
@@ -253,6 +255,32 @@ static bool command_read(struct stage *stage, const struct words *words)
 {
     struct server *server = server_at(stage, words, 1);
     report(stage, server, server_read(server));
+    return true;
+}
+
+static bool command_change(struct stage *stage, const struct words *words)
+{
+    struct raft_membership wanted = {.count = 0};
+    struct raft_member kind = {.voter = true};
+    for (size_t i = 2; i < words->count; i++) {
+        if (strcmp(words->at[i], "learners") == 0) {
+            kind = (struct raft_member){.voter = false};
+        } else if (strcmp(words->at[i], "kept") == 0) {
+            kind = (struct raft_member){.keep_learner = true};
+        } else if (wanted.count < RAFT_MEMBERS_MAX) {
+            kind.id = number(words, i, 0);
+            wanted.members[wanted.count++] = kind;
+        }
+    }
+    struct server *server = server_at(stage, words, 1);
+    report(stage, server, server_change(server, &wanted));
+    return true;
+}
+
+static bool command_transfer(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    report(stage, server, server_transfer(server, number(words, 2, 0)));
     return true;
 }
 
@@ -480,6 +508,12 @@ static bool command_logs(struct stage *stage, const struct words *words)
     return words->count == 1;
 }
 
+static bool command_members(struct stage *stage, const struct words *words)
+{
+    show_members(stage);
+    return words->count == 1;
+}
+
 static const struct {
     const char *name;
     command_fn run;
@@ -518,6 +552,9 @@ static const struct {
     {"run", command_run, 2},
     {"state", command_state, 1},
     {"logs", command_logs, 1},
+    {"change", command_change, 3},
+    {"transfer", command_transfer, 2},
+    {"members", command_members, 1},
 };
 
 bool stage_command(struct stage *stage, const char *line)

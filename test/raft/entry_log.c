@@ -21,7 +21,8 @@ struct entry log_get(const struct entry_log *log, uint64_t index)
 bool log_has(const struct entry_log *log, uint64_t index, struct entry entry)
 {
     return index <= log->last && log->at[index - 1].term == entry.term &&
-           log->at[index - 1].value == entry.value;
+           log->at[index - 1].value == entry.value &&
+           log->at[index - 1].membership == entry.membership;
 }
 
 uint64_t log_term(const struct entry_log *log, uint64_t index)

@@ -10,7 +10,8 @@
 
 struct entry {
     uint64_t term;
-    uint64_t value; /* what was proposed, unique; 0: a no-op */
+    uint64_t value;      /* what was proposed, unique; 0: a no-op or a membership */
+    uint64_t membership; /* its number, see struct cluster; 0: it is none */
 };
 
 struct entry_log {

@@ -14,12 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct raft_membership three = {
+    .count = 3,
+    .members = {{.id = 1, .voter = true}, {.id = 2, .voter = true}, {.id = 3, .voter = true}},
+};
+
 static struct raft_config good_config(void)
 {
     return (struct raft_config){
         .id = 1,
-        .voters = {1, 2, 3},
-        .voter_count = 3,
+        .membership = three,
         .seed = 7,
         .heartbeat_ms = 50,
         .election_min_ms = 150,
@@ -69,11 +73,11 @@ static void each_number_of_a_configuration_is_checked(void **state)
         bad[i] = good_config();
     }
     bad[0].id = 0;
-    bad[1].id = 4;
-    bad[2].voter_count = 0;
-    bad[3].voter_count = RAFT_MEMBERS_MAX + 1;
-    bad[4].voters[1] = 0;
-    bad[5].voters[1] = 3;
+    bad[1].membership.joint = true;
+    bad[2].membership.members[0].voter_old = true;
+    bad[3].membership.count = RAFT_MEMBERS_MAX + 1;
+    bad[4].membership.members[1].id = 0;
+    bad[5].membership.members[1].id = 3;
     bad[6].heartbeat_ms = 0;
     bad[7].heartbeat_ms = 150;
     bad[8].election_min_ms = 300;
@@ -142,11 +146,11 @@ static void each_contradiction_of_an_append_is_refused(void **state)
     for (size_t i = 0; i < 17; i++) {
         bad[i] = good_append();
     }
-    bad[0].from = 4;
+    bad[0].from = 0;
     bad[1].from = 1;
     bad[2].to = 2;
     bad[3].term = 0;
-    bad[4].type = (enum raft_message_type)9;
+    bad[4].type = (enum raft_message_type)99;
     bad[5].append_request.prev_index = 0; /* but not its term */
     bad[6].append_request.prev_term = 0;  /* but not its index */
     bad[7].append_request.prev_term = 4;  /* of the future */
@@ -274,7 +278,7 @@ static void a_leader_has_no_use_for_a_snapshot(void **state)
 {
     (void)state;
     struct raft *raft = good_leader();
-    struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 430, .installed = {3, 2}};
+    struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 430, .installed = {3, 2, &three}};
     assert_int_equal(step(raft, &event, NULL), 0);
     assert_int_equal(raft_commit_index(raft), 0);
     event.installed.index = 9; /* it would have to have that */

@@ -12,8 +12,9 @@
  *
  * Commands. S is a server's number, A->B a directed link, N a number.
  *
- *   cluster N [window N] [entries N] [uncommitted N] [stall N] [seed N]
- *                         N servers, down, with empty disks, and what differs from the default
+ *   cluster N [voters N] [window N] [entries N] [uncommitted N] [stall N] [seed N]
+ *                         N servers, down, with empty disks, and what differs from the default:
+ *                         only the first so many are members at the beginning
  *   log S [TERM ...]      the terms of the entries on the disk of S
  *   term S N [S]          the term on the disk of S, and whom it voted for in that term
  *   start [S ...]         starts these, or all
@@ -22,6 +23,9 @@
  *   elect S               all wait until they no longer insist on an old leader, S for an election
  *                         timeout; then settle
  *   propose S N           read S
+ *   change S ID ... [learners ID ...] [kept ID ...]
+ *                         S is asked for this membership: voters, learners, kept learners
+ *   transfer S [ID]       S is asked to hand over
  *   deliver A->B [N]      the N oldest messages of the link, or all; deliver all
  *   drop A->B [N]         as deliver, but they are lost
  *   duplicate A->B [N]    the oldest message of the link, or the N-th, is delivered and stays
@@ -38,6 +42,7 @@
  *   settle                delivers and stores until nothing is left
  *   run N                 N ms pass with a fast network and disk; shows only changes of roles
  *   state, logs           show the servers; in the logs a bar stands behind the commit index
+ *   members               show the membership that each server has in force
  *   quietly COMMAND       shows only changes of roles
  */
 #ifndef TEST_RAFT_SCRIPT_H
@@ -74,6 +79,7 @@ void show_trace(void *context, struct server *server, enum trace_level level, co
 void show_message(struct stage *stage, const char *remark, const struct parcel *parcel);
 void show_state(struct stage *stage);
 void show_logs(struct stage *stage);
+void show_members(struct stage *stage);
 
 /* ---- commands.c ---- */
 

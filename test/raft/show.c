@@ -2,6 +2,7 @@
 #include "script.h"
 
 #include "base/assert.h"
+#include "raft/membership.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -36,7 +37,7 @@ void show_trace(void *context, struct server *server, enum trace_level level, co
 
 static void show_store(struct stage *stage, uint64_t id, const struct raft_store *store)
 {
-    char text[256];
+    char text[256 + MEMBERSHIP_TEXT_SIZE];
     int at = snprintf(text, sizeof text, "%" PRIu64 " stores #%" PRIu64 ":", id, store->ticket);
     const char *comma = "";
     if ((store->flags & RAFT_STORE_VOTE) != 0) {
@@ -60,6 +61,10 @@ static void show_store(struct stage *stage, uint64_t id, const struct raft_store
     if ((store->flags & RAFT_STORE_NOOP) != 0) {
         (void)snprintf(text + at, sizeof text - (size_t)at, "%s no-op %" PRIu64, comma,
                        store->append_first);
+    } else if ((store->flags & RAFT_STORE_MEMBERSHIP) != 0) {
+        char members[MEMBERSHIP_TEXT_SIZE];
+        (void)snprintf(text + at, sizeof text - (size_t)at, "%s membership %" PRIu64 " (%s)", comma,
+                       store->append_first, membership_text(&store->membership, members));
     } else if ((store->flags & RAFT_STORE_ENTRIES) != 0) {
         (void)snprintf(text + at, sizeof text - (size_t)at, "%s entries %" PRIu64 "..%" PRIu64,
                        comma, store->append_first, store->append_first + store->append_count - 1);
@@ -79,6 +84,9 @@ void show_effects(void *context, struct server *server, const struct raft_effect
     if (effects->read_tag != 0) {
         show(stage, "%" PRIu64 " serves reads up to tag %" PRIu64 " at index %" PRIu64, server->id,
              effects->read_tag, effects->read_index);
+    }
+    if (effects->membership_changed && effects->removed) {
+        show(stage, "%" PRIu64 " is told that it was removed", server->id);
     }
 }
 
@@ -125,8 +133,9 @@ void show_message(struct stage *stage, const char *remark, const struct parcel *
     switch (message->type) {
     case RAFT_VOTE_REQUEST:
         name = message->vote_request.pre ? "pre-vote request" : "vote request";
-        (void)snprintf(text, sizeof text, "log ends at %" PRIu64 ":%" PRIu64,
-                       message->vote_request.last_index, message->vote_request.last_term);
+        (void)snprintf(text, sizeof text, "log ends at %" PRIu64 ":%" PRIu64 "%s",
+                       message->vote_request.last_index, message->vote_request.last_term,
+                       message->vote_request.transfer ? ", a transfer" : "");
         break;
     case RAFT_VOTE_RESPONSE:
         name = message->vote_response.pre ? "pre-vote response" : "vote response";
@@ -146,9 +155,12 @@ void show_message(struct stage *stage, const char *remark, const struct parcel *
         (void)snprintf(text, sizeof text, "up to %" PRIu64 ":%" PRIu64,
                        message->snapshot_request.index, message->snapshot_request.term);
         break;
+    case RAFT_TIMEOUT_NOW:
+        name = "timeout now";
+        break;
     }
-    show(stage, "%" PRIu64 " -> %" PRIu64 "%s: %s, term %" PRIu64 ", %s", message->from,
-         message->to, remark, name, message->term, text);
+    show(stage, "%" PRIu64 " -> %" PRIu64 "%s: %s, term %" PRIu64 "%s%s", message->from,
+         message->to, remark, name, message->term, text[0] == '\0' ? "" : ", ", text);
 }
 
 void show_state(struct stage *stage)
@@ -187,5 +199,21 @@ void show_logs(struct stage *stage)
         }
         bool all = up && raft_commit_index(server->raft) == log->last;
         show(stage, "%s%s", text, all ? " |" : "");
+    }
+}
+
+void show_members(struct stage *stage)
+{
+    for (size_t i = 0; i < stage->cluster.count; i++) {
+        const struct server *server = &stage->cluster.servers[i];
+        if (server->raft == NULL) {
+            show(stage, "%" PRIu64 " is down", server->id);
+            continue;
+        }
+        const struct raft_logged_membership *newest = raft_membership(server->raft);
+        char text[MEMBERSHIP_TEXT_SIZE];
+        show(stage, "%" PRIu64 ": membership %" PRIu64 "%s: %s", server->id, newest->index,
+             newest->index > raft_commit_index(server->raft) ? " (not committed)" : "",
+             membership_text(&newest->membership, text));
     }
 }

@@ -156,6 +156,7 @@ static void make_flight(const struct small_server *server, const struct raft_mes
     switch (message->type) {
     case RAFT_VOTE_REQUEST:
         flight->message.vote_request.pre = message->vote_request.pre;
+        flight->message.vote_request.transfer = message->vote_request.transfer;
         flight->message.vote_request.last_index = message->vote_request.last_index;
         flight->message.vote_request.last_term = message->vote_request.last_term;
         break;
@@ -188,6 +189,8 @@ static void make_flight(const struct small_server *server, const struct raft_mes
         break;
     case RAFT_SNAPSHOT_REQUEST:
         flight->message.snapshot_request = message->snapshot_request;
+        break;
+    case RAFT_TIMEOUT_NOW:
         break;
     }
 }
@@ -249,7 +252,7 @@ static struct raft *new_core(const struct small *small, size_t self)
     const struct small_server *server = &small->world.servers[self];
     struct raft_config config = {
         .id = self + 1,
-        .voter_count = SMALL_SERVERS,
+        .membership = {.count = SMALL_SERVERS},
         .seed = self,
         .heartbeat_ms = HEARTBEAT_MS,
         .election_min_ms = ELECTION_MIN_MS,
@@ -262,7 +265,7 @@ static struct raft *new_core(const struct small *small, size_t self)
     };
     struct raft_run runs[SMALL_LOG_MAX];
     for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        config.voters[i] = i + 1;
+        config.membership.members[i] = (struct raft_member){.id = i + 1, .voter = true};
     }
     size_t base = server->log.base;
     for (size_t i = base; i < server->log.last; i++) {
@@ -304,6 +307,9 @@ static void save_core(const struct raft *raft, struct small_core *copy)
     CHECK(raft->trail.count <= SMALL_TERMS_MAX);
     copy->raft = *raft;
     memcpy(copy->runs, raft->trail.runs, raft->trail.count * sizeof *copy->runs);
+    CHECK(raft->memberships.count <= SMALL_LOG_MAX + 1);
+    memcpy(copy->memberships, raft->memberships.at,
+           raft->memberships.count * sizeof *copy->memberships);
     memcpy(copy->windows, raft->windows, sizeof copy->windows);
 }
 
@@ -312,16 +318,24 @@ static void load_core(struct raft *raft, const struct small_core *copy)
 {
     struct trail_run *runs = raft->trail.runs;
     size_t capacity = raft->trail.capacity;
+    struct raft_logged_membership *memberships = raft->memberships.at;
+    size_t memberships_capacity = raft->memberships.capacity;
     uint64_t *windows = raft->windows;
     *raft = copy->raft;
     raft->trail.runs = runs;
     raft->trail.capacity = capacity;
+    raft->memberships.at = memberships;
+    raft->memberships.capacity = memberships_capacity;
     raft->windows = windows;
     for (size_t i = 0; i < raft->peer_count; i++) {
-        raft->peers[i].progress.window = windows + i * SMALL_WINDOW;
+        struct progress *progress = &raft->peers[i].progress;
+        progress->window = windows + (progress->window - copy->raft.windows);
     }
     CHECK(raft->trail.count <= capacity);
     memcpy(raft->trail.runs, copy->runs, raft->trail.count * sizeof *copy->runs);
+    CHECK(raft->memberships.count <= memberships_capacity);
+    memcpy(raft->memberships.at, copy->memberships,
+           raft->memberships.count * sizeof *copy->memberships);
     memcpy(raft->windows, copy->windows, sizeof copy->windows);
 }
 
@@ -460,7 +474,9 @@ static void install(struct small *small, size_t self)
     uint64_t index = server->receiving;
     struct raft_event installed = {
         .type = RAFT_INSTALLED,
-        .installed = {.index = index, .term = small_log_term(&small->world.committed, index)},
+        .installed = {.index = index,
+                      .term = small_log_term(&small->world.committed, index),
+                      .membership = &small->cores[self]->config.membership},
     };
     server->receiving = 0;
     step(small, self, &installed, NULL);

@@ -108,7 +108,8 @@ struct small_world {
 struct small_core {
     struct raft raft;
     struct trail_run runs[SMALL_TERMS_MAX];
-    uint64_t windows[SMALL_SERVERS * SMALL_WINDOW];
+    struct raft_logged_membership memberships[SMALL_LOG_MAX + 1];
+    uint64_t windows[RAFT_MEMBERS_MAX * SMALL_WINDOW];
 };
 
 struct small {

@@ -191,6 +191,8 @@ static void put_message(struct key *key, const struct small_flight *flight)
         put(key, message->snapshot_request.index);
         put(key, message->snapshot_request.term);
         break;
+    case RAFT_TIMEOUT_NOW:
+        break;
     }
 }
 

@@ -12,12 +12,16 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+static const struct raft_membership three = {
+    .count = 3,
+    .members = {{.id = 1, .voter = true}, {.id = 2, .voter = true}, {.id = 3, .voter = true}},
+};
+
 static struct raft_config good_config(void)
 {
     return (struct raft_config){
         .id = 1,
-        .voters = {1, 2, 3},
-        .voter_count = 3,
+        .membership = three,
         .seed = 7,
         .heartbeat_ms = 50,
         .election_min_ms = 150,
@@ -164,7 +168,7 @@ static void each_contradiction_of_an_offered_snapshot_is_refused(void **state)
     for (size_t i = 0; i < 8; i++) {
         bad[i] = good;
     }
-    bad[0].from = 4;
+    bad[0].from = 0;
     bad[1].snapshot_request.index = 0;
     bad[2].snapshot_request.term = 0;
     bad[3].snapshot_request.term = 4; /* of the future */
@@ -183,7 +187,7 @@ static void each_contradiction_of_an_offered_snapshot_is_refused(void **state)
     other.from = 3;
     assert_int_equal(receive(raft, &other), KV_ERR_INVALID);
     /* The same is checked when it is installed, whoever sent it. */
-    struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 500, .installed = {4, 1}};
+    struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 500, .installed = {4, 1, &three}};
     assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
     event.installed.term = 4;
     assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
@@ -238,10 +242,10 @@ static void a_candidate_whose_log_gives_way_to_a_snapshot_follows(void **state)
     assert_int_equal(step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
     /* Of what the log holds nothing changes the role. */
-    event = (struct raft_event){.type = RAFT_INSTALLED, .now_ms = 400, .installed = {4, 2}};
+    event = (struct raft_event){.type = RAFT_INSTALLED, .now_ms = 400, .installed = {4, 2, &three}};
     assert_int_equal(step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
-    event.installed = (struct raft_installed){7, 3};
+    event.installed = (struct raft_installed){7, 3, &three};
     assert_int_equal(step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_FOLLOWER);
     assert_int_equal(effects->store.flags, RAFT_STORE_RESET);

@@ -66,13 +66,17 @@ static void any_append(struct prng *prng, struct raft_message *raft)
 static void any_raft(struct prng *prng, enum message_kind kind, struct raft_message *raft)
 {
     *raft = (struct raft_message){.type = (enum raft_message_type)kind};
+    if (kind == MESSAGE_TIMEOUT_NOW) {
+        raft->type = RAFT_TIMEOUT_NOW;
+    }
     raft->from = any_id(prng);
     raft->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
     raft->term = any_u64(prng);
     switch (raft->type) {
     case RAFT_VOTE_REQUEST:
-        raft->vote_request =
-            (struct raft_vote_request){any_bool(prng), any_u64(prng), any_u64(prng)};
+        raft->vote_request = (struct raft_vote_request){
+            .pre = any_bool(prng), .last_index = any_u64(prng), .last_term = any_u64(prng)};
+        raft->vote_request.transfer = !raft->vote_request.pre && any_bool(prng);
         break;
     case RAFT_VOTE_RESPONSE:
         raft->vote_response = (struct raft_vote_response){any_bool(prng), any_bool(prng)};
@@ -87,6 +91,8 @@ static void any_raft(struct prng *prng, enum message_kind kind, struct raft_mess
         break;
     case RAFT_SNAPSHOT_REQUEST:
         UNREACHABLE();
+    case RAFT_TIMEOUT_NOW:
+        break;
     }
 }
 
@@ -213,6 +219,11 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
 
 /* ---- encoding and decoding by kind ---- */
 
+enum message_kind message_kind_of(uint8_t frame_type)
+{
+    return frame_type == RAFT_TIMEOUT_NOW ? MESSAGE_TIMEOUT_NOW : (enum message_kind)frame_type;
+}
+
 void message_encode(const struct message *message, struct buf *out)
 {
     size_t mark = out->size;
@@ -260,7 +271,7 @@ void message_encode(const struct message *message, struct buf *out)
 
 int message_decode(const struct frame *frame, struct message *ret_message)
 {
-    *ret_message = (struct message){.kind = (enum message_kind)frame->type};
+    *ret_message = (struct message){.kind = message_kind_of(frame->type)};
     switch (ret_message->kind) {
     case MESSAGE_CLIENT_REQUEST:
         return client_request_decode(frame->payload, &ret_message->request);
@@ -308,6 +319,7 @@ static bool raft_equal(const struct raft_message *a, const struct raft_message *
     switch (a->type) {
     case RAFT_VOTE_REQUEST:
         return a->vote_request.pre == b->vote_request.pre &&
+               a->vote_request.transfer == b->vote_request.transfer &&
                a->vote_request.last_index == b->vote_request.last_index &&
                a->vote_request.last_term == b->vote_request.last_term;
     case RAFT_VOTE_RESPONSE:
@@ -322,6 +334,8 @@ static bool raft_equal(const struct raft_message *a, const struct raft_message *
                a->append_response.hint_index == b->append_response.hint_index &&
                a->append_response.hint_term == b->append_response.hint_term &&
                a->append_response.read_round == b->append_response.read_round;
+    case RAFT_TIMEOUT_NOW:
+        return true;
     case RAFT_SNAPSHOT_REQUEST:
         break;
     }

@@ -24,11 +24,12 @@ enum message_kind {
     MESSAGE_SNAPSHOT_OFFER,
     MESSAGE_SNAPSHOT_BYTES,
     MESSAGE_SNAPSHOT_STATUS,
+    MESSAGE_TIMEOUT_NOW,
     MESSAGE_KIND_COUNT,
 };
 
 struct message {
-    enum message_kind kind; /* the same numbers as the frame types */
+    enum message_kind kind; /* the same numbers as the frame types, but for the last */
     union {
         struct raft_message raft;
         struct client_request request;
@@ -51,6 +52,7 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
                     struct message *ret_message);
 
 /* Appends the whole frame. */
+enum message_kind message_kind_of(uint8_t frame_type);
 void message_encode(const struct message *message, struct buf *out);
 
 /* 0 or KV_ERR_MALFORMED; slices borrow from the frame. The frame's type must be known. */

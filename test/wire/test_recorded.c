@@ -256,6 +256,9 @@ static void record_votes(struct buf *out)
     record(out, "vote_request", "server 1 wants server 2's vote in term 6", &message);
     message.raft.vote_request.pre = true;
     record(out, "pre_vote_request", "the same, only asking", &message);
+    message.raft.vote_request.pre = false;
+    message.raft.vote_request.transfer = true;
+    record(out, "transfer_vote_request", "the same, as its leader wants", &message);
 
     message = (struct message){.kind = MESSAGE_VOTE_RESPONSE};
     message.raft = (struct raft_message){.type = RAFT_VOTE_RESPONSE, .from = 2, .to = 1, .term = 6};
@@ -263,6 +266,10 @@ static void record_votes(struct buf *out)
     record(out, "vote_granted", "it is given", &message);
     message.raft.vote_response = (struct raft_vote_response){.pre = true};
     record(out, "pre_vote_denied", "a pre-vote is denied", &message);
+
+    message = (struct message){.kind = MESSAGE_TIMEOUT_NOW};
+    message.raft = (struct raft_message){.type = RAFT_TIMEOUT_NOW, .from = 3, .to = 1, .term = 5};
+    record(out, "timeout_now", "leader 3 wants server 1 to campaign at once", &message);
 }
 
 static void record_appends(struct buf *out)
@@ -413,7 +420,7 @@ static void recorded_bytes_still_decode(void **state)
                 assert_int_equal(frame_decode(buf_slice(&bytes), &frame, &size), 0);
                 assert_int_equal(size, bytes.size);
                 assert_int_equal(message_decode(&frame, &message), 0);
-                seen |= 1U << frame.type;
+                seen |= 1U << message_kind_of(frame.type);
                 buf_clear(&bytes);
             }
         }

@@ -284,7 +284,7 @@ static void a_payload_cut_short_or_with_a_byte_too_many_is_malformed(void **stat
         message_encode(&sent, &out);
         buf_put_u8(&out, 0);
         for (size_t size = 0; size <= out.size - FRAME_HEADER_SIZE; size++) {
-            put_frame(&cut, (uint8_t)kind, slice_of(payload_of(&out).data, size));
+            put_frame(&cut, out.data[2], slice_of(payload_of(&out).data, size));
             struct slice bytes = tight(buf_slice(&cut));
             struct message got;
             size_t whole;
@@ -484,7 +484,7 @@ static void raft_messages_that_contradict_themselves_are_malformed(void **state)
     (void)state;
     struct message vote = {.kind = MESSAGE_VOTE_REQUEST,
                            .raft = {.type = RAFT_VOTE_REQUEST, .from = 1, .to = 2, .term = 3}};
-    const struct damage votes[] = {{0, 0}, {8, 0}, {8, 1}, {24, 2}, {31, 1}};
+    const struct damage votes[] = {{0, 0}, {8, 0}, {8, 1}, {24, 3}, {24, 4}, {31, 1}};
     assert_each_damage_refused(&vote, votes, sizeof votes / sizeof votes[0]);
 
     struct message answer = {.kind = MESSAGE_VOTE_RESPONSE,

@@ -1,0 +1,102 @@
+/*
+ * How does a leader hand over (thesis 3.10)? It takes no more proposals, brings the target up to
+ * date, and tells it to campaign at once. The target's vote requests say that the leader wanted
+ * this, so that nobody refuses because a leader is heard.
+ *
+ *     asked ─► target lacks entries ─► match = last ─► timeout now ─► the target's vote request
+ *                    └──── an election timeout later ────┴─► given up, proposals are taken again
+ *
+ * The target may be gone or lose: nothing is promised, and whoever wins, wins by votes.
+ */
+#include "raft/internal.h"
+
+#include "base/assert.h"
+#include "kvapp/err.h"
+
+#include <inttypes.h>
+
+static bool may_lead(const struct raft *raft, const struct peer *peer)
+{
+    return peer->voter && !peer_is_self(raft, peer);
+}
+
+/* The one with the longest match; of equal ones who was heard last. 0: there is no other voter. */
+static uint64_t most_up_to_date(const struct raft *raft)
+{
+    const struct peer *best = NULL;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct peer *peer = &raft->peers[i];
+        if (!may_lead(raft, peer)) {
+            continue;
+        }
+        if (best == NULL || peer->progress.match > best->progress.match ||
+            (peer->progress.match == best->progress.match &&
+             peer->progress.heard_ms > best->progress.heard_ms)) {
+            best = peer;
+        }
+    }
+    return best == NULL ? 0 : best->id;
+}
+
+int transfer_check(const struct raft *raft, uint64_t to)
+{
+    bool possible = to == 0 && most_up_to_date(raft) != 0;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        possible = possible || (raft->peers[i].id == to && may_lead(raft, &raft->peers[i]));
+    }
+    if (!possible) {
+        return KV_ERR_INVALID;
+    }
+    return raft->transfer.target == 0 ? 0 : KV_ERR_BUSY;
+}
+
+void transfer_begin(struct raft *raft, uint64_t to)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    raft->transfer = (struct transfer){
+        .target = to == 0 ? most_up_to_date(raft) : to,
+        .due_ms = raft->now_ms + raft->config.election_max_ms,
+    };
+    NEWS(raft, "hands over to %" PRIu64 " in term %" PRIu64, raft->transfer.target, raft->term);
+}
+
+void transfer_lead(struct raft *raft)
+{
+    struct transfer *transfer = &raft->transfer;
+    if (transfer->target == 0) {
+        return;
+    }
+    if (raft->now_ms >= transfer->due_ms) {
+        NEWS(raft, "still leader: handing over to %" PRIu64 " in term %" PRIu64 " took too long",
+             transfer->target, raft->term);
+        *transfer = (struct transfer){.target = 0};
+        return;
+    }
+    const struct peer *peer = peer_find(raft, transfer->target);
+    CHECK(peer != NULL && may_lead(raft, peer));
+    if (!transfer->told && peer->progress.match == raft->trail.last) {
+        transfer->told = true;
+        (void)effects_message(raft, RAFT_TIMEOUT_NOW, peer->id);
+    }
+}
+
+void transfer_leave(struct raft *raft)
+{
+    const struct peer *peer = peer_find(raft, most_up_to_date(raft));
+    if (peer != NULL && peer->progress.match == raft->trail.last) {
+        (void)effects_message(raft, RAFT_TIMEOUT_NOW, peer->id);
+    }
+}
+
+void transfer_timeout_now(struct raft *raft, const struct raft_message *message)
+{
+    if (message->term < raft->term || raft->role != RAFT_FOLLOWER ||
+        raft->leader != message->from || !member_may_campaign(raft) ||
+        disk_is_stalled(raft, raft->now_ms)) {
+        STORY(raft,
+              "is told by %" PRIu64 " of term %" PRIu64 " to campaign, and does not: term %" PRIu64,
+              message->from, message->term, raft->term);
+        return;
+    }
+    role_campaign(raft, true);
+}
