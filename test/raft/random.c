@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/heap.h"
 #include "base/memory.h"
+#include "churn.h"
 #include "cluster.h"
 #include "kvapp/err.h"
 
@@ -59,6 +60,7 @@ struct world {
     uint64_t disk_slow; /* percent of writes that take very long */
     uint64_t chaos_max_ms;
     uint64_t compaction; /* percent of chaos that is not violence */
+    uint64_t churn;      /* percent of clients that change the membership */
     uint64_t violence;   /* percent of chaos that is not a client */
 
     bool cut[RAFT_MEMBERS_MAX + 1][RAFT_MEMBERS_MAX + 1];
@@ -289,11 +291,16 @@ static void violence(struct world *world)
 /* Every server that is awake is asked, so that one that wrongly believes to lead is asked too. */
 static void client(struct world *world)
 {
+    bool change = percent(world, world->churn);
     bool read = percent(world, 50);
     uint64_t count = draw(world, 1, 6);
     for (uint64_t id = 1; id <= world->cluster.count; id++) {
         struct server *server = cluster_server(&world->cluster, id);
         if (server->raft == NULL || world->paused_until_ms[id] > world->cluster.now_ms) {
+            continue;
+        }
+        if (change) {
+            churn(&world->prng, server);
             continue;
         }
         int err = read ? server_read(server) : server_propose(server, count);
@@ -482,16 +489,11 @@ static void check_alive(struct world *world)
     run_until(world, CHAOS_MS + LEADER_WITHIN_MS + COMMIT_WITHIN_MS);
     CHECK(cluster_leader(cluster) == leader);
     CHECK(cluster->reads_served > served);
-    for (uint64_t id = 1; id <= cluster->count; id++) {
-        struct server *server = cluster_server(cluster, id);
-        CHECK(raft_last_index(server->raft) == raft_last_index(leader->raft));
-        CHECK(raft_commit_index(server->raft) == raft_last_index(leader->raft));
-        CHECK(raft_leader(server->raft) == leader->id);
-        CHECK(raft_durable_index(server->raft) == raft_last_index(leader->raft));
-    }
+    churn_check_calm(cluster, leader);
 }
 
 struct totals {
+    uint64_t changes;
     uint64_t committed;
     uint64_t compactions;
     uint64_t installs;
@@ -499,7 +501,7 @@ struct totals {
     uint64_t terms;
 };
 
-static void run_seed(uint64_t seed, size_t count, struct totals *totals)
+static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *totals)
 {
     printf("# seed %" PRIu64 ", %zu servers", seed, count);
     (void)fflush(stdout);
@@ -510,6 +512,10 @@ static void run_seed(uint64_t seed, size_t count, struct totals *totals)
         printf("\n");
     }
     make_world(world, seed, count);
+    if (changing) {
+        world->churn = draw(world, 1, 30);
+        world->cluster.config.membership.count = draw(world, 1, count);
+    }
     for (uint64_t id = 1; id <= count; id++) {
         server_start(cluster_server(&world->cluster, id));
     }
@@ -524,6 +530,7 @@ static void run_seed(uint64_t seed, size_t count, struct totals *totals)
            committed, world->cluster.reads_served, terms, world->compactions, world->installs);
     totals->compactions += world->compactions;
     totals->installs += world->installs;
+    totals->changes += churn_changes(&world->cluster);
     totals->committed += committed;
     totals->reads += world->cluster.reads_served;
     totals->terms += terms;
@@ -546,11 +553,11 @@ struct seeds {
     uint64_t count;
 };
 
-static void run_seeds(const struct seeds *seeds, size_t servers)
+static void run_seeds(const struct seeds *seeds, size_t servers, bool changing)
 {
     struct totals totals = {.committed = 0};
     for (uint64_t i = 0; i < seeds->count; i++) {
-        run_seed(seeds->first + i, servers, &totals);
+        run_seed(seeds->first + i, servers, changing, &totals);
     }
     /* Worlds in which nothing happens would prove nothing. */
     assert_true(totals.committed >= seeds->count);
@@ -558,25 +565,33 @@ static void run_seeds(const struct seeds *seeds, size_t servers)
     assert_true(totals.terms >= seeds->count);
     assert_true(totals.compactions >= seeds->count);
     assert_true(servers == 1 || totals.installs >= seeds->count / 4);
+    assert_true(!changing || totals.changes >= seeds->count);
 }
 
 static void random_worlds_of_one_server_are_safe_and_come_to_life(void **state)
 {
     const struct seeds *seeds = *state;
     struct seeds fewer = {.first = seeds->first, .count = seeds->count / 8 + 1};
-    run_seeds(&fewer, 1);
+    run_seeds(&fewer, 1, false);
 }
 
 static void random_worlds_of_three_servers_are_safe_and_come_to_life(void **state)
 {
-    run_seeds(*state, 3);
+    run_seeds(*state, 3, false);
 }
 
 static void random_worlds_of_five_servers_are_safe_and_come_to_life(void **state)
 {
     const struct seeds *seeds = *state;
     struct seeds fewer = {.first = seeds->first, .count = seeds->count / 2 + 1};
-    run_seeds(&fewer, 5);
+    run_seeds(&fewer, 5, false);
+}
+
+static void random_worlds_of_changing_members_are_safe_and_come_to_life(void **state)
+{
+    const struct seeds *seeds = *state;
+    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 2 + 1};
+    run_seeds(&fewer, 6, true);
 }
 
 static uint64_t number(const char *text, uint64_t otherwise)
@@ -594,6 +609,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(random_worlds_of_one_server_are_safe_and_come_to_life, &seeds),
         cmocka_unit_test_prestate(random_worlds_of_three_servers_are_safe_and_come_to_life, &seeds),
         cmocka_unit_test_prestate(random_worlds_of_five_servers_are_safe_and_come_to_life, &seeds),
+        cmocka_unit_test_prestate(random_worlds_of_changing_members_are_safe_and_come_to_life,
+                                  &seeds),
     };
     return cmocka_run_group_tests_name("random worlds of raft", tests, NULL, NULL);
 }
