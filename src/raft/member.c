@@ -180,11 +180,18 @@ bool member_received_is_valid(const struct raft *raft, const struct raft_event *
         return false;
     }
     if (event->message->term < raft->term || prev > raft->trail.last ||
-        trail_term(&raft->trail, prev) != request->prev_term) {
+        (prev >= raft->trail.base.index && trail_term(&raft->trail, prev) != request->prev_term)) {
         return true; /* It will be refused. */
     }
-    return is_chain(memberships_at(&raft->memberships, prev), event->memberships,
-                    event->membership_count);
+    /* Of those that are in the log already nothing is taken. */
+    uint64_t first_new = trail_first_new(&raft->trail, prev + 1, request->runs, request->run_count);
+    const struct raft_logged_membership *logged = event->memberships;
+    size_t count = event->membership_count;
+    while (count > 0 && logged->index < first_new) {
+        logged++;
+        count--;
+    }
+    return is_chain(memberships_at(&raft->memberships, first_new - 1), logged, count);
 }
 
 void member_received(struct raft *raft, const struct raft_event *event, uint64_t from)

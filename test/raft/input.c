@@ -9,6 +9,7 @@
 #include "kvapp/err.h"
 #include "kvapp/raft.h"
 #include "raft/durable.h"
+#include "raft/membership.h"
 #include "raft/trail.h"
 
 #include <setjmp.h>
@@ -145,6 +146,8 @@ struct summary {
     uint64_t commit_index;
     uint64_t last_index;
     uint64_t durable_index;
+    uint64_t membership_index;
+    uint64_t transfer_target;
 };
 
 static struct summary summary_of(const struct raft *raft)
@@ -157,6 +160,8 @@ static struct summary summary_of(const struct raft *raft)
         .commit_index = raft_commit_index(raft),
         .last_index = raft_last_index(raft),
         .durable_index = raft_durable_index(raft),
+        .membership_index = raft_membership(raft)->index,
+        .transfer_target = raft_transfer_target(raft),
     };
 }
 
@@ -185,7 +190,49 @@ static struct raft_event any_snapshot_event(struct prng *prng, const struct raft
     return event;
 }
 
+/* Often one that can be, at times nonsense. */
+static struct raft_membership any_membership(struct prng *prng)
+{
+    struct raft_membership membership = {.joint = prng_chance(prng, 1, 4)};
+    for (uint64_t id = 1; id <= 4; id++) {
+        if (prng_chance(prng, 1, 4)) {
+            continue;
+        }
+        struct raft_member *member = &membership.members[membership.count++];
+        member->id = prng_chance(prng, 1, 50) ? number(prng) : id;
+        member->voter = prng_chance(prng, 2, 3);
+        member->voter_old = membership.joint && prng_chance(prng, 2, 3);
+        member->keep_learner = prng_chance(prng, 1, 8);
+    }
+    if (prng_chance(prng, 1, 100)) {
+        membership.count = number(prng);
+    }
+    return membership;
+}
+
+/* The memberships of an append: some that may follow what is there, some that may not. */
+static void any_logged(struct prng *prng, const struct raft *raft, struct raft_event *event,
+                       struct raft_logged_membership *logged)
+{
+    const struct raft_append_request *append = &event->message->append_request;
+    uint64_t prev = append->prev_index;
+    struct raft_membership present = raft_membership(raft)->membership;
+    logged->index = near(prng, prev + 2);
+    logged->membership = any_membership(prng);
+    struct raft_membership next;
+    if (present.joint && prng_chance(prng, 3, 4)) {
+        membership_leave(&present, &logged->membership);
+    } else if (!present.joint && membership_is_valid(&logged->membership) &&
+               !logged->membership.joint &&
+               membership_enter(&present, &logged->membership, &next)) {
+        logged->membership = next;
+    }
+    event->memberships = logged;
+    event->membership_count = 1;
+}
+
 struct counts {
+    uint64_t changed;
     uint64_t compacted;
     uint64_t installed;
     uint64_t accepted;
@@ -207,8 +254,10 @@ static void any_history(uint64_t seed, struct counts *counts)
     for (int i = 0; i < 400; i++) {
         now_ms += prng_chance(&prng, 1, 4) ? prng_between(&prng, 0, 120) : 0;
         struct raft_message message;
+        struct raft_membership wanted;
+        struct raft_logged_membership logged;
         struct raft_event event = {.type = RAFT_RECEIVED, .now_ms = now_ms};
-        uint64_t kind = prng_between(&prng, 0, 19);
+        uint64_t kind = prng_between(&prng, 0, 21);
         if (kind <= 1) {
             event.type = RAFT_TICKED;
         } else if (kind <= 3) {
@@ -223,9 +272,19 @@ static void any_history(uint64_t seed, struct counts *counts)
         } else if (kind <= 8) {
             event.type = RAFT_STORED;
             event.ticket = ticket;
+        } else if (kind == 9) {
+            wanted = any_membership(&prng);
+            event.type = RAFT_MEMBERSHIP_PROPOSED;
+            event.membership = &wanted;
+        } else if (kind == 10) {
+            event.type = RAFT_TRANSFER_ASKED;
+            event.transfer_to = prng_between(&prng, 0, 4);
         } else {
             message = any_message(&prng, raft);
             event.message = &message;
+            if (message.type == RAFT_APPEND_REQUEST && prng_chance(&prng, 1, 3)) {
+                any_logged(&prng, raft, &event, &logged);
+            }
         }
         struct summary before = summary_of(raft);
         if (raft_step(raft, &event, effects) != 0) {
@@ -235,6 +294,7 @@ static void any_history(uint64_t seed, struct counts *counts)
             continue;
         }
         counts->accepted++;
+        counts->changed += effects->membership_changed;
         counts->compacted += event.type == RAFT_COMPACTED;
         counts->installed += event.type == RAFT_INSTALLED;
         if (effects->store.flags != 0) {
@@ -258,6 +318,7 @@ static void any_message_keeps_the_invariants_or_is_refused_without_a_trace(void 
     }
     assert_true(counts.accepted > 100 * seeds);
     assert_true(counts.refused > 20 * seeds);
+    assert_true(counts.changed > seeds);
     assert_true(counts.compacted > seeds);
     assert_true(counts.installed > seeds);
     assert_true(counts.led > seeds / 4);
