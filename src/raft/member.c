@@ -8,9 +8,10 @@
  *     a learner has caught up ─► as if its promotion had been proposed
  *
  * One change at a time: none before the last is committed, and none before the leader's no-op is.
- * Without the latter, two leaders could each change the membership that the other does not know
- * of, and find disjoint majorities (Ongaro's bug of 2015). A leader that finds a committed joint
- * membership leaves it, whoever entered it, so a lost leave entry is made again.
+ * Where voters change one by one, without a joint membership, two leaders could else find disjoint
+ * majorities (Ongaro's bug of 2015); here the rule costs nothing, and nobody has to show that it is
+ * not needed. A leader that finds a committed joint membership leaves it, whoever entered it, so a
+ * lost leave entry is made again.
  *
  * A membership says who counts and whom a leader writes to. It does not say who is listened to:
  * votes are granted to, and appends taken from, servers that are not in the own newest membership

@@ -225,6 +225,8 @@ static void take_store(struct server *server, const struct raft_store *store,
             if ((store->flags & (RAFT_STORE_NOOP | RAFT_STORE_MEMBERSHIP)) != 0) {
                 CHECK(store->append_count == 1);
                 if ((store->flags & RAFT_STORE_MEMBERSHIP) != 0) {
+                    /* Not before an entry of the leader's term is committed. */
+                    CHECK(raft_term_at(server->raft, cluster->effects.commit_index) == store->term);
                     entry.membership = number_membership(cluster, &store->membership);
                 }
             } else if (received != NULL) {

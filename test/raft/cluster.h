@@ -12,6 +12,7 @@
  *   - the same index and term mean the same entry and the same entry before it, everywhere;
  *   - a newly committed entry is on the disks of a majority, of the old voters too while there are
  *     any, and never changes; the membership in force is the newest of the log;
+ *   - no leader changes the membership before an entry of its term is committed;
  *   - votes, vote requests and acknowledgements leave only when their sender's disk agrees;
  *   - a read is served at or above everything that was committed when it was asked.
  */

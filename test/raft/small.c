@@ -51,14 +51,18 @@ static bool disk_has(const struct small_world *world, const struct small_server 
     return small_log_has(in_snapshot ? &world->committed : &server->disk.log, index, entry);
 }
 
-static void check_on_majority(const struct small_world *world, uint64_t index,
+static void check_on_majority(const struct small *small, size_t self, uint64_t index,
                               struct small_entry entry)
 {
-    size_t disks = 0;
+    const struct small_log *log = &small->world.servers[self].log;
+    unsigned disks = 0;
     for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        disks += disk_has(world, &world->servers[i], index, entry);
+        disks |= (unsigned)disk_has(&small->world, &small->world.servers[i], index, entry) << i;
     }
-    CHECK(disks > SMALL_SERVERS / 2);
+    /* A leader that logs a membership in the step may have committed before or after it did. */
+    bool logs = (small->effects.store.flags & RAFT_STORE_MEMBERSHIP) != 0;
+    CHECK(small_is_majority(small_membership(log, log->last), (uint8_t)disks) ||
+          (logs && small_is_majority(small_membership(log, log->last - 1U), (uint8_t)disks)));
 }
 
 static void check_commit(struct small *small, size_t self)
@@ -73,7 +77,7 @@ static void check_commit(struct small *small, size_t self)
         if (i <= world->committed.last) {
             CHECK(small_log_has(&world->committed, i, entry));
         } else {
-            check_on_majority(world, i, entry);
+            check_on_majority(small, self, i, entry);
             world->commit_terms[i - 1] = (uint8_t)small->effects.term;
             small_log_put(&world->committed, entry);
         }
@@ -132,6 +136,8 @@ static void take_store(struct small *small, size_t self, const struct small_flig
         struct small_entry entry = {.term = (uint8_t)store->term};
         if ((store->flags & RAFT_STORE_NOOP) != 0) {
             CHECK(store->append_count == 1);
+        } else if ((store->flags & RAFT_STORE_MEMBERSHIP) != 0) {
+            entry.membership = small_encode(&store->membership);
         } else if (received != NULL) {
             entry = received->entries[index - received->message.append_request.prev_index - 1];
         } else {
@@ -228,6 +234,8 @@ static void step(struct small *small, size_t self, struct raft_event *event,
         take_store(small, self, received);
     }
     CHECK(server->log.last == raft_last_index(small->cores[self]));
+    CHECK(small_membership(&server->log, server->log.last) ==
+          small_encode(&raft_membership(small->cores[self])->membership));
     if (effects->snapshot_wanted) {
         CHECK(effects->snapshot_term ==
               small_log_term(&small->world.committed, effects->snapshot_index));
@@ -252,7 +260,7 @@ static struct raft *new_core(const struct small *small, size_t self)
     const struct small_server *server = &small->world.servers[self];
     struct raft_config config = {
         .id = self + 1,
-        .membership = {.count = SMALL_SERVERS},
+        .membership = small_decode(SMALL_ALL_VOTE),
         .seed = self,
         .heartbeat_ms = HEARTBEAT_MS,
         .election_min_ms = ELECTION_MIN_MS,
@@ -264,9 +272,6 @@ static struct raft *new_core(const struct small *small, size_t self)
         .trace = &small->traces[self],
     };
     struct raft_run runs[SMALL_LOG_MAX];
-    for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        config.membership.members[i] = (struct raft_member){.id = i + 1, .voter = true};
-    }
     size_t base = server->log.base;
     for (size_t i = base; i < server->log.last; i++) {
         runs[i - base] = (struct raft_run){.term = server->log.at[i].term, .count = 1};
@@ -281,6 +286,13 @@ static struct raft *new_core(const struct small *small, size_t self)
         .first_index = base + 1,
         .previous_term = small_log_term(&server->log, base),
     };
+    struct raft_membership snapshot =
+        small_decode(small_membership(&server->log, server->disk.snapshot));
+    struct raft_logged_membership logged[SMALL_LOG_MAX];
+    restored.snapshot_membership = server->disk.snapshot == 0 ? NULL : &snapshot;
+    restored.memberships = logged;
+    restored.membership_count =
+        small_find_memberships(server->log.at + base, base + 1, server->log.last - base, logged);
     struct raft *raft = NULL;
     int err = raft_new(&config, &restored, server->clock_ms, &raft);
     CHECK(err == 0);
@@ -442,6 +454,13 @@ static void deliver(struct small *small, size_t self, const struct small_event *
         wait_until(&world->servers[self], small->cores[self]->heard_ms + ELECTION_MIN_MS);
     }
     struct raft_event received = {.type = RAFT_RECEIVED, .message = &flight.message};
+    struct raft_logged_membership logged[SMALL_LOG_MAX];
+    received.memberships = logged;
+    if (flight.message.type == RAFT_APPEND_REQUEST) {
+        const struct raft_append_request *request = &flight.message.append_request;
+        received.membership_count = small_find_memberships(flight.entries, request->prev_index + 1,
+                                                           request->entry_count, logged);
+    }
     step(small, self, &received, &flight);
 }
 
@@ -472,11 +491,13 @@ static void install(struct small *small, size_t self)
 {
     struct small_server *server = &small->world.servers[self];
     uint64_t index = server->receiving;
+    struct raft_membership membership =
+        small_decode(small_membership(&small->world.committed, index));
     struct raft_event installed = {
         .type = RAFT_INSTALLED,
         .installed = {.index = index,
                       .term = small_log_term(&small->world.committed, index),
-                      .membership = &small->cores[self]->config.membership},
+                      .membership = &membership},
     };
     server->receiving = 0;
     step(small, self, &installed, NULL);
@@ -484,7 +505,7 @@ static void install(struct small *small, size_t self)
 
 static void end_sending(struct small *small, size_t self, size_t other)
 {
-    uint64_t index = small->cores[self]->peers[other].progress.sending;
+    uint64_t index = peer_find(small->cores[self], other + 1)->progress.sending;
     struct raft_event ended = {
         .type = RAFT_SNAPSHOT_ENDED,
         .snapshot_ended = {.id = other + 1,
@@ -502,6 +523,8 @@ void small_step(struct small *small, const struct small_event *event)
     struct raft_event ticked = {.type = RAFT_TICKED};
     struct raft_event proposed = {.type = RAFT_PROPOSED, .propose_count = 1};
     struct raft_event stored = {.type = RAFT_STORED};
+    struct raft_membership wanted;
+    struct raft_event changed = {.type = RAFT_MEMBERSHIP_PROPOSED, .membership = &wanted};
     switch ((enum small_event_type)event->type) {
     case SMALL_DELIVER:
     case SMALL_DELIVER_OFF:
@@ -528,6 +551,11 @@ void small_step(struct small *small, const struct small_event *event)
     case SMALL_READ:
         world->left.reads--;
         ask_read(small, self);
+        break;
+    case SMALL_CHANGE:
+        world->left.changes--;
+        wanted = small_decode(event->flight);
+        step(small, self, &changed, NULL);
         break;
     case SMALL_COMPACT:
         world->left.compactions--;

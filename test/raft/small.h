@@ -28,6 +28,7 @@ enum {
     SMALL_READS_MAX = 4,
     SMALL_WINDOW = 1, /* appends in flight to one follower */
     SMALL_EVENTS_MAX = 192,
+    SMALL_ALL_VOTE = (1 << SMALL_SERVERS) - 1, /* the initial membership */
 };
 
 /* What may still happen; each event of a kind takes one away. */
@@ -39,11 +40,13 @@ struct small_budget {
     uint8_t heartbeats;
     uint8_t reads;
     uint8_t compactions; /* snapshots of all that is committed, by anybody */
+    uint8_t changes;     /* of the membership: one server goes or comes back */
 };
 
 struct small_entry {
     uint8_t term;
-    uint8_t value; /* 1, 2, ... in the order of proposals; 0: a no-op */
+    uint8_t value;      /* 1, 2, ... in the order of proposals; 0: a no-op or a membership */
+    uint8_t membership; /* see small_members.c; 0: it is none */
 };
 
 struct small_log {
@@ -133,6 +136,7 @@ enum small_event_type {
     SMALL_HEARTBEAT,
     SMALL_PROPOSE,
     SMALL_READ,
+    SMALL_CHANGE, /* the leader is asked for the voters in `flight`, a bit for each server */
     SMALL_COMPACT,
     SMALL_SAVE,    /* the snapshot being received gets its final name */
     SMALL_INSTALL, /* ... and the core hears of it */
@@ -166,6 +170,18 @@ bool small_log_has(const struct small_log *log, uint64_t index, struct small_ent
 void small_log_truncate(struct small_log *log, uint64_t from);
 void small_log_reset(struct small_log *log, const struct small_log *committed, uint64_t index);
 uint64_t small_log_term(const struct small_log *log, uint64_t index);
+
+/* ---- small_members.c ---- */
+
+uint8_t small_encode(const struct raft_membership *membership);
+struct raft_membership small_decode(uint8_t code);
+/* The one in force when the log ends at `last`. */
+uint8_t small_membership(const struct small_log *log, uint64_t last);
+/* Those among these entries, of which the first has the index `first`; returns how many. */
+size_t small_find_memberships(const struct small_entry *entries, uint64_t first, uint64_t count,
+                              struct raft_logged_membership *ret_found);
+/* Whether these servers, a bit for each, are a majority of each set of voters. */
+bool small_is_majority(uint8_t membership, uint8_t servers);
 
 /* ---- small_events.c ---- */
 

@@ -84,8 +84,30 @@ static void add_snapshots(const struct small *small, size_t self, struct small_e
     }
     event.type = SMALL_SENT;
     for (size_t i = 0; raft->role == RAFT_LEADER && i < SMALL_SERVERS; i++) {
-        if (raft->peers[i].progress.sending > 0) {
+        const struct peer *peer = peer_find(small->cores[self], i + 1);
+        if (peer != NULL && peer->progress.sending > 0) {
             event.flight = (uint8_t)i;
+            add(events, count, event);
+        }
+    }
+}
+
+/* One server goes or comes back, when the leader may change anything. */
+static void add_changes(const struct small *small, size_t self, struct small_event *events,
+                        size_t *count)
+{
+    const struct raft *raft = small->cores[self];
+    const struct raft_logged_membership *newest = raft_membership(raft);
+    if (raft->role != RAFT_LEADER || small->world.left.changes == 0 || newest->membership.joint ||
+        newest->index > raft->commit_index || raft->noop_index > raft->commit_index) {
+        return;
+    }
+    unsigned present = small_encode(&newest->membership);
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        unsigned wanted = present ^ 1U << i;
+        struct small_event event = {
+            .type = SMALL_CHANGE, .server = (uint8_t)self, .flight = (uint8_t)wanted};
+        if (wanted != 0) {
             add(events, count, event);
         }
     }
@@ -100,6 +122,7 @@ size_t small_events(const struct small *small, struct small_event events[SMALL_E
         struct small_event event = {.server = (uint8_t)i};
         add_disk(small, i, events, &count);
         add_snapshots(small, i, events, &count);
+        add_changes(small, i, events, &count);
         if (raft->role != RAFT_LEADER && left->elections > 0) {
             event.type = SMALL_EXPIRE;
             add(events, &count, event);
@@ -131,6 +154,7 @@ void small_describe(const struct small *small, const struct small_event *event, 
                            "heartbeat timer",
                            "proposed to",
                            "asked for a read",
+                           "asked for another membership",
                            "takes a snapshot",
                            "has received a snapshot",
                            "installs it",
@@ -140,8 +164,9 @@ void small_describe(const struct small *small, const struct small_event *event, 
     if (event->type <= SMALL_DELIVER_OFF) {
         const struct raft_message *message = &small->world.flights[event->flight].message;
         const char *types[] = {"vote request", "vote response", "append", "append response"};
-        const char *type =
-            message->type == RAFT_SNAPSHOT_REQUEST ? "snapshot request" : types[message->type];
+        const char *type = message->type == RAFT_SNAPSHOT_REQUEST ? "snapshot request"
+                           : message->type == RAFT_TIMEOUT_NOW    ? "timeout now"
+                                                                  : types[message->type];
         (void)snprintf(more, sizeof more, " %s of %" PRIu64 " in term %" PRIu64, type,
                        message->from, message->term);
     } else if (event->type == SMALL_STORE || event->type == SMALL_CRASH) {

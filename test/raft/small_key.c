@@ -38,6 +38,17 @@ static void put_name(struct key *key, uint64_t id)
     put(key, key->names[id]);
 }
 
+static void put_membership(struct key *key, uint8_t membership)
+{
+    unsigned renamed = 0;
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        unsigned place = key->names[i + 1] - 1U;
+        renamed |= ((unsigned)membership >> i & 1U) << place;
+        renamed |= ((unsigned)membership >> (i + SMALL_SERVERS) & 1U) << (place + SMALL_SERVERS);
+    }
+    put(key, renamed);
+}
+
 static void put_log(struct key *key, const struct small_log *log)
 {
     put(key, log->last);
@@ -45,6 +56,7 @@ static void put_log(struct key *key, const struct small_log *log)
     for (size_t i = 0; i < log->last; i++) {
         put(key, log->at[i].term);
         put(key, log->at[i].value);
+        put_membership(key, log->at[i].membership);
     }
 }
 
@@ -101,6 +113,12 @@ static void put_core(struct key *key, const struct raft *raft)
     put(key, raft->ack.match_sent);
     put(key, raft->grant_owed);
     put(key, raft->requests_owed);
+    put(key, raft->transferred);
+    put(key, raft->memberships.count);
+    for (size_t i = 0; i < raft->memberships.count; i++) {
+        put(key, raft->memberships.at[i].index);
+        put_membership(key, small_encode(&raft->memberships.at[i].membership));
+    }
     put(key, raft->reads.tag_waiting);
     put(key, raft->reads.round);
     put(key, raft->reads.round_tag);
@@ -112,9 +130,12 @@ static void put_core(struct key *key, const struct raft *raft)
 static void put_peers(struct key *key, const struct raft *raft, uint64_t self)
 {
     for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        const struct peer *peer = &raft->peers[key->order[i]];
-        put(key, peer->granted);
-        if (raft->role == RAFT_LEADER && key->order[i] != self) {
+        const struct peer *peer = NULL;
+        for (size_t j = 0; j < raft->peer_count; j++) {
+            peer = raft->peers[j].id == key->order[i] + 1U ? &raft->peers[j] : peer;
+        }
+        put(key, peer != NULL && peer->granted);
+        if (peer != NULL && raft->role == RAFT_LEADER && key->order[i] != self) {
             put_progress(key, &peer->progress);
         }
     }
@@ -141,6 +162,7 @@ static void put_server(struct key *key, const struct small_server *server)
         for (size_t j = 0; j < store->append_count; j++) {
             put(key, server->writes[i].entries[j].term);
             put(key, server->writes[i].entries[j].value);
+            put_membership(key, server->writes[i].entries[j].membership);
         }
     }
     put(key, server->commit_seen);
@@ -161,6 +183,7 @@ static void put_message(struct key *key, const struct small_flight *flight)
     switch (message->type) {
     case RAFT_VOTE_REQUEST:
         put(key, message->vote_request.pre);
+        put(key, message->vote_request.transfer);
         put(key, message->vote_request.last_index);
         put(key, message->vote_request.last_term);
         break;
@@ -177,6 +200,7 @@ static void put_message(struct key *key, const struct small_flight *flight)
         for (size_t i = 0; i < message->append_request.entry_count; i++) {
             put(key, flight->entries[i].term);
             put(key, flight->entries[i].value);
+            put_membership(key, flight->entries[i].membership);
         }
         break;
     case RAFT_APPEND_RESPONSE:
@@ -222,6 +246,7 @@ static void put_history(struct key *key, const struct small_world *world)
     put(key, world->left.heartbeats);
     put(key, world->left.reads);
     put(key, world->left.compactions);
+    put(key, world->left.changes);
     put_log(key, &world->committed);
     for (size_t i = 0; i < world->committed.last; i++) {
         put(key, world->commit_terms[i]);

@@ -11,7 +11,8 @@ void small_log_put(struct small_log *log, struct small_entry entry)
 bool small_log_has(const struct small_log *log, uint64_t index, struct small_entry entry)
 {
     return index <= log->last && log->at[index - 1].term == entry.term &&
-           log->at[index - 1].value == entry.value;
+           log->at[index - 1].value == entry.value &&
+           log->at[index - 1].membership == entry.membership;
 }
 
 void small_log_truncate(struct small_log *log, uint64_t from)
