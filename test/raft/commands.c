@@ -496,21 +496,15 @@ static bool command_run(struct stage *stage, const struct words *words)
     return true;
 }
 
-static bool command_state(struct stage *stage, const struct words *words)
+static bool command_show(struct stage *stage, const struct words *words)
 {
-    show_state(stage);
-    return words->count == 1;
-}
-
-static bool command_logs(struct stage *stage, const struct words *words)
-{
-    show_logs(stage);
-    return words->count == 1;
-}
-
-static bool command_members(struct stage *stage, const struct words *words)
-{
-    show_members(stage);
+    if (strcmp(words->at[0], "state") == 0) {
+        show_state(stage);
+    } else if (strcmp(words->at[0], "logs") == 0) {
+        show_logs(stage);
+    } else {
+        show_members(stage);
+    }
     return words->count == 1;
 }
 
@@ -550,11 +544,11 @@ static const struct {
     {"unsent", command_sent, 3},
     {"settle", command_settle, 1},
     {"run", command_run, 2},
-    {"state", command_state, 1},
-    {"logs", command_logs, 1},
+    {"state", command_show, 1},
+    {"logs", command_show, 1},
     {"change", command_change, 3},
     {"transfer", command_transfer, 2},
-    {"members", command_members, 1},
+    {"members", command_show, 1},
 };
 
 bool stage_command(struct stage *stage, const char *line)

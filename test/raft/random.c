@@ -548,50 +548,29 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
     free(world);
 }
 
-struct seeds {
+/* Worlds of one kind, one for each seed. */
+struct worlds {
+    const char *name;
     uint64_t first;
     uint64_t count;
+    size_t servers;
+    bool changing; /* members come and go */
 };
 
-static void run_seeds(const struct seeds *seeds, size_t servers, bool changing)
+static void random_worlds_are_safe_and_come_to_life(void **state)
 {
+    const struct worlds *worlds = *state;
     struct totals totals = {.committed = 0};
-    for (uint64_t i = 0; i < seeds->count; i++) {
-        run_seed(seeds->first + i, servers, changing, &totals);
+    for (uint64_t i = 0; i < worlds->count; i++) {
+        run_seed(worlds->first + i, worlds->servers, worlds->changing, &totals);
     }
     /* Worlds in which nothing happens would prove nothing. */
-    assert_true(totals.committed >= seeds->count);
-    assert_true(totals.reads >= seeds->count);
-    assert_true(totals.terms >= seeds->count);
-    assert_true(totals.compactions >= seeds->count);
-    assert_true(servers == 1 || totals.installs >= seeds->count / 4);
-    assert_true(!changing || totals.changes >= seeds->count);
-}
-
-static void random_worlds_of_one_server_are_safe_and_come_to_life(void **state)
-{
-    const struct seeds *seeds = *state;
-    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 8 + 1};
-    run_seeds(&fewer, 1, false);
-}
-
-static void random_worlds_of_three_servers_are_safe_and_come_to_life(void **state)
-{
-    run_seeds(*state, 3, false);
-}
-
-static void random_worlds_of_five_servers_are_safe_and_come_to_life(void **state)
-{
-    const struct seeds *seeds = *state;
-    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 2 + 1};
-    run_seeds(&fewer, 5, false);
-}
-
-static void random_worlds_of_changing_members_are_safe_and_come_to_life(void **state)
-{
-    const struct seeds *seeds = *state;
-    struct seeds fewer = {.first = seeds->first, .count = seeds->count / 2 + 1};
-    run_seeds(&fewer, 6, true);
+    assert_true(totals.committed >= worlds->count);
+    assert_true(totals.reads >= worlds->count);
+    assert_true(totals.terms >= worlds->count);
+    assert_true(totals.compactions >= worlds->count);
+    assert_true(worlds->servers == 1 || totals.installs >= worlds->count / 4);
+    assert_true(!worlds->changing || totals.changes >= worlds->count);
 }
 
 static uint64_t number(const char *text, uint64_t otherwise)
@@ -601,16 +580,20 @@ static uint64_t number(const char *text, uint64_t otherwise)
 
 int main(int argc, char **argv)
 {
-    struct seeds seeds = {
-        .first = number(argc > 2 ? argv[2] : getenv("RAFT_SEED"), 1),
-        .count = number(argc > 1 ? argv[1] : getenv("RAFT_SEEDS"), SEEDS_DEFAULT),
+    uint64_t first = number(argc > 2 ? argv[2] : getenv("RAFT_SEED"), 1);
+    uint64_t count = number(argc > 1 ? argv[1] : getenv("RAFT_SEEDS"), SEEDS_DEFAULT);
+    struct worlds worlds[] = {
+        {"random_worlds_of_one_server_are_safe_and_come_to_life", first, count / 8 + 1, 1, false},
+        {"random_worlds_of_three_servers_are_safe_and_come_to_life", first, count, 3, false},
+        {"random_worlds_of_five_servers_are_safe_and_come_to_life", first, count / 2 + 1, 5, false},
+        {"random_worlds_of_changing_members_are_safe_and_come_to_life", first, count / 2 + 1, 6,
+         true},
     };
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(random_worlds_of_one_server_are_safe_and_come_to_life, &seeds),
-        cmocka_unit_test_prestate(random_worlds_of_three_servers_are_safe_and_come_to_life, &seeds),
-        cmocka_unit_test_prestate(random_worlds_of_five_servers_are_safe_and_come_to_life, &seeds),
-        cmocka_unit_test_prestate(random_worlds_of_changing_members_are_safe_and_come_to_life,
-                                  &seeds),
-    };
+    struct CMUnitTest tests[sizeof worlds / sizeof worlds[0]];
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        tests[i] = (struct CMUnitTest){.name = worlds[i].name,
+                                       .test_func = random_worlds_are_safe_and_come_to_life,
+                                       .initial_state = &worlds[i]};
+    }
     return cmocka_run_group_tests_name("random worlds of raft", tests, NULL, NULL);
 }

@@ -307,66 +307,6 @@ void small_done(struct small *small)
     }
 }
 
-/* ---- copies ---- */
-
-static size_t world_size(const struct small_world *world)
-{
-    return offsetof(struct small_world, flights) + world->flight_count * sizeof *world->flights;
-}
-
-static void save_core(const struct raft *raft, struct small_core *copy)
-{
-    CHECK(raft->trail.count <= SMALL_TERMS_MAX);
-    copy->raft = *raft;
-    memcpy(copy->runs, raft->trail.runs, raft->trail.count * sizeof *copy->runs);
-    CHECK(raft->memberships.count <= SMALL_LOG_MAX + 1);
-    memcpy(copy->memberships, raft->memberships.at,
-           raft->memberships.count * sizeof *copy->memberships);
-    memcpy(copy->windows, raft->windows, sizeof copy->windows);
-}
-
-/* The copy may be of another core of the same config: all pointers stay those of `raft`. */
-static void load_core(struct raft *raft, const struct small_core *copy)
-{
-    struct trail_run *runs = raft->trail.runs;
-    size_t capacity = raft->trail.capacity;
-    struct raft_logged_membership *memberships = raft->memberships.at;
-    size_t memberships_capacity = raft->memberships.capacity;
-    uint64_t *windows = raft->windows;
-    *raft = copy->raft;
-    raft->trail.runs = runs;
-    raft->trail.capacity = capacity;
-    raft->memberships.at = memberships;
-    raft->memberships.capacity = memberships_capacity;
-    raft->windows = windows;
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        struct progress *progress = &raft->peers[i].progress;
-        progress->window = windows + (progress->window - copy->raft.windows);
-    }
-    CHECK(raft->trail.count <= capacity);
-    memcpy(raft->trail.runs, copy->runs, raft->trail.count * sizeof *copy->runs);
-    CHECK(raft->memberships.count <= memberships_capacity);
-    memcpy(raft->memberships.at, copy->memberships,
-           raft->memberships.count * sizeof *copy->memberships);
-    memcpy(raft->windows, copy->windows, sizeof copy->windows);
-}
-
-void small_save(const struct small *small, struct small_snapshot *snapshot)
-{
-    for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        save_core(small->cores[i], &snapshot->cores[i]);
-    }
-    memcpy(&snapshot->world, &small->world, world_size(&small->world));
-}
-
-void small_load(struct small *small, const struct small_snapshot *snapshot)
-{
-    for (size_t i = 0; i < SMALL_SERVERS; i++) {
-        load_core(small->cores[i], &snapshot->cores[i]);
-    }
-    memcpy(&small->world, &snapshot->world, world_size(&snapshot->world));
-}
-
 /* ---- disk ---- */
 
 static void apply_write(struct small_server *server, const struct small_log *committed,
@@ -429,9 +369,9 @@ static void crash(struct small *small, size_t self, const struct small_event *ev
     server->lives++;
     struct raft *fresh = new_core(small, self);
     struct small_core copy;
-    save_core(fresh, &copy);
+    small_save_core(fresh, &copy);
     raft_free(fresh);
-    load_core(small->cores[self], &copy);
+    small_load_core(small->cores[self], &copy);
 }
 
 /* ---- steps ---- */

@@ -157,9 +157,6 @@ struct small_event {
 void small_init(struct small *small, const struct small_budget *budget, trace_sink_fn sink);
 void small_done(struct small *small);
 
-void small_save(const struct small *small, struct small_snapshot *snapshot);
-void small_load(struct small *small, const struct small_snapshot *snapshot);
-
 /* Makes it happen; what must never be ends the process with CHECK. */
 void small_step(struct small *small, const struct small_event *event);
 
@@ -170,6 +167,15 @@ bool small_log_has(const struct small_log *log, uint64_t index, struct small_ent
 void small_log_truncate(struct small_log *log, uint64_t from);
 void small_log_reset(struct small_log *log, const struct small_log *committed, uint64_t index);
 uint64_t small_log_term(const struct small_log *log, uint64_t index);
+
+/* ---- small_copy.c ---- */
+
+void small_save(const struct small *small, struct small_snapshot *snapshot);
+void small_load(struct small *small, const struct small_snapshot *snapshot);
+
+void small_save_core(const struct raft *raft, struct small_core *copy);
+/* The copy may be of another core of the same config: all pointers stay those of `raft`. */
+void small_load_core(struct raft *raft, const struct small_core *copy);
 
 /* ---- small_members.c ---- */
 
