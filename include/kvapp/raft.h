@@ -68,6 +68,10 @@ struct raft_run {
  * A voter counts in majorities. A learner receives the log and counts nowhere; when it has caught
  * up the leader makes it a voter, unless it is a kept one. While voters change (§6, joint
  * consensus) there are two sets of them, and everything needs a majority of each.
+ *
+ * A new server is best added as a learner: as a voter it counts before it has the log. The core
+ * makes the entries of joint memberships, of those that follow them, and of promotions by itself.
+ * Whatever entry holds a membership, own or received, the driver gives back after a restart.
  */
 struct raft_member {
     uint64_t id;       /* not 0 */
@@ -155,7 +159,7 @@ struct raft_message {
 
 enum raft_event_type {
     RAFT_TICKED,   /* time passed */
-    RAFT_RECEIVED, /* a message from a member arrived; its entries' checksums are right */
+    RAFT_RECEIVED, /* a message arrived; its entries' checksums are right */
     RAFT_PROPOSED, /* the driver has entries to append; only while leader */
     RAFT_READ_ASKED,
     RAFT_STORED,         /* everything up to the ticket is durable */
@@ -219,7 +223,7 @@ enum raft_store_flags {
     RAFT_STORE_ENTRIES = 1 << 2,    /* append entries append_first ... append_first + count - 1 */
     RAFT_STORE_NOOP = 1 << 3,       /* the one entry to append is the leader's no-op: make it */
     RAFT_STORE_RESET = 1 << 4,      /* forget the whole log: it begins anew after reset_index */
-    RAFT_STORE_MEMBERSHIP = 1 << 5, /* ... is `membership`: make it */
+    RAFT_STORE_MEMBERSHIP = 1 << 5, /* the one entry to append is `membership`: make it */
 };
 
 struct raft_store {
