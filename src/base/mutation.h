@@ -4,8 +4,7 @@
  * the Meson option `mutation`; in every other build MUTATION is a constant false and leaves no
  * trace in the program.
  *
- * The numbers are those of the list of twenty; what is missing from it waits for its feature:
- * 16 install without discarding a conflicting log, 17 trim before the snapshot's directory sync.
+ * The numbers are those of the list of twenty.
  */
 #ifndef BASE_MUTATION_H
 #define BASE_MUTATION_H
@@ -27,6 +26,8 @@ enum mutation {
     MUTATION_reconfigure_before_noop = 13,
     MUTATION_read_before_noop = 14,
     MUTATION_read_without_round = 15,
+    MUTATION_keep_conflicting_log = 16, /* behind an installed snapshot */
+    MUTATION_trim_before_sync = 17,     /* of the directory that names the snapshot */
     MUTATION_sessions_out_of_snapshot = 18,
     MUTATION_skip_duplicate_check = 19, /* at the session's last sequence */
     MUTATION_damage_as_tail = 20,

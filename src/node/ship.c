@@ -9,6 +9,7 @@
 #include "node/node.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum {
     SILENCE_US = 30 * 1000 * 1000, /* without any progress the transfer is given up */

@@ -23,6 +23,7 @@
 #include "raft/internal.h"
 
 #include "base/assert.h"
+#include "base/mutation.h"
 #include "kvapp/err.h"
 
 #include <inttypes.h>
@@ -160,7 +161,8 @@ int snapshot_check_installed(const struct raft *raft, const struct raft_installe
 static void take_over(struct raft *raft, struct trail_place place,
                       const struct raft_membership *membership)
 {
-    if (trail_term(&raft->trail, place.index) == place.term) {
+    bool keeps = MUTATION(keep_conflicting_log) && place.index <= raft->trail.last;
+    if (trail_term(&raft->trail, place.index) == place.term || keeps) {
         /* Also when the entry itself is still on its way to the disk. */
         durable_raise(&raft->durable, place.index);
     } else {

@@ -361,6 +361,7 @@ struct faults *faults_new(struct simulation *simulation)
         faults->clocks[i] =
             (struct ailment){faults, server, {.run = cure_clock}, faults->disks[i].healthy};
     }
+    CHECK(cluster->count > 0);
     if (simulation->options->crash_point != 0) {
         faults->crash_point.run = strike_crash_point;
         sim_world_trap(simulation->world, &faults->crash_point,

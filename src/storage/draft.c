@@ -1,5 +1,6 @@
 #include "storage/draft.h"
 
+#include "base/mutation.h"
 #include "storage/store.h"
 
 #include <errno.h>
@@ -221,8 +222,11 @@ static void directory_synced(struct draft *draft, int64_t result)
 
 static void renamed(struct draft *draft, int64_t result)
 {
-    (void)result;
     struct storage *storage = draft->storage;
+    if (MUTATION(trim_before_sync)) {
+        directory_synced(draft, result);
+        return;
+    }
     io_sync(storage->io, begin(draft, "syncing the directory", directory_synced),
             storage->directory);
 }
