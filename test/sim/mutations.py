@@ -68,7 +68,8 @@ def build(mutation):
         run(["meson", "setup", BUILD, "-Dbuildtype=release", "-Db_ndebug=if-release", option],
             cwd=ROOT)
     elif mutation_of_build() != mutation:
-        run(["meson", "configure", BUILD, option])
+        # Not `configure`: that knows only the mutations of when the directory was made.
+        run(["meson", "setup", "--reconfigure", BUILD, option], cwd=ROOT)
     run(["ninja", "-C", BUILD, "kvapp"])
     return os.path.join(BUILD, "kvapp")
 
