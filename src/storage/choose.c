@@ -12,9 +12,11 @@
  * Between the log and the chosen snapshot, whose last entry is (S, T):
  *
  *     the log holds (S, T), or begins behind it     nothing to do
- *     it ends before S, or has another term at S    it is discarded: a crash came between a
- * received snapshot's rename and the log's reset, or this server's disk was behind what others had
- * stored it begins behind S + 1                        entries are missing: refused
+ *     it ends before S, or has another term at S    it is discarded (see below)
+ *     it begins behind S + 1                        entries are missing: refused
+ *
+ * It is discarded where a crash came between a received snapshot's rename and the log's reset, or
+ * this server's disk was behind what others had stored.
  */
 #include "storage/opening.h"
 #include "storage/store.h"
