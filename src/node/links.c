@@ -104,6 +104,7 @@ static int take_frame(void *context, const struct frame *frame)
         return 0;
     }
     TRACE(&node->trace, TRACE_INFO, "connected to node %" PRIu64 " at %s", link->id, link->address);
+    ship_renew(&node->ships[link - node->links]);
     return 0;
 }
 

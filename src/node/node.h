@@ -338,6 +338,8 @@ void ship_up(struct link *link);
 int ship_frame(struct link *link, const struct frame *frame);
 void ship_sent(struct link *link);
 void ship_down(struct link *link);
+/* The member was away: what waits for its answer would wait in vain. */
+void ship_renew(struct ship *ship);
 void ships_step(struct kvapp_node *node);
 void ships_stop(struct kvapp_node *node);
 

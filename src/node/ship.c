@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 enum {
+    ANSWER_US = 4 * 1000 * 1000,   /* to an offer */
     SILENCE_US = 30 * 1000 * 1000, /* without any progress the transfer is given up */
     PIECE_SIZE_MIN = 512,
     RETRY_US = 1000 * 1000, /* Raft hears of a failure so much later */
@@ -141,6 +142,10 @@ void ship_start(struct ship *ship, const struct raft_message *message, bool reac
 void ship_up(struct link *link)
 {
     struct ship *ship = ship_of(link);
+    if (ship->state != SHIP_CONNECTING) {
+        link_close(link, "it is not needed any more");
+        return;
+    }
     const struct snapshot_offer offer = {
         .from = link->node->config.id,
         .to = link->id,
@@ -154,7 +159,7 @@ void ship_up(struct link *link)
     snapshot_offer_encode(&offer, outbox_begin(&link->outbox));
     outbox_end(&link->outbox);
     outbox_flush(&link->outbox);
-    link_expect(link, SILENCE_US);
+    link_expect(link, ANSWER_US);
 }
 
 static void begin_stream(struct ship *ship, uint64_t offset)
@@ -215,6 +220,11 @@ void ship_down(struct link *link)
 {
     struct ship *ship = ship_of(link);
     end(ship, false, "the connection broke");
+}
+
+void ship_renew(struct ship *ship)
+{
+    end(ship, false, "the member connected anew");
 }
 
 void ships_step(struct kvapp_node *node)
