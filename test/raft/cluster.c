@@ -155,24 +155,6 @@ static int step(struct server *server, struct raft_event *event, const struct pa
 
 /* ---- life ---- */
 
-struct raft_config cluster_default_config(size_t voters)
-{
-    struct raft_config config = {
-        .membership = {.count = voters},
-        .heartbeat_ms = 50,
-        .election_min_ms = 150,
-        .election_max_ms = 300,
-        .disk_stall_ms = 1000,
-        .window_appends = 4,
-        .append_entries_max = 8,
-        .uncommitted_max = 64,
-    };
-    for (size_t i = 0; i < voters; i++) {
-        config.membership.members[i] = (struct raft_member){.id = i + 1, .voter = true};
-    }
-    return config;
-}
-
 static void trace_sink(void *context, enum trace_level level, const char *line)
 {
     struct server *server = context;

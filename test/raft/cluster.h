@@ -116,10 +116,7 @@ struct cluster {
     void *context;
 };
 
-/* Timings as in fast mode; windows small enough to fill; servers 1 ... voters vote. */
-struct raft_config cluster_default_config(size_t voters);
-
-/* The callbacks and config are set by the caller before; starts nobody. */
+/* The callbacks and config (core_config) are set by the caller before; starts nobody. */
 void cluster_init(struct cluster *cluster, size_t count, uint64_t seed);
 void cluster_done(struct cluster *cluster);
 

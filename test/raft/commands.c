@@ -1,4 +1,5 @@
 /* What each command of a script does; script.h lists them. */
+#include "core.h"
 #include "script.h"
 
 #include "base/assert.h"
@@ -163,7 +164,7 @@ static bool command_cluster(struct stage *stage, const struct words *words)
         return false;
     }
     struct raft_config *config = &stage->cluster.config;
-    *config = cluster_default_config(count);
+    *config = core_config(count);
     uint64_t seed = 1;
     for (size_t i = 2; i + 1 < words->count; i += 2) {
         uint64_t value = number(words, i + 1, 0);

@@ -3,6 +3,8 @@
  * contradicts itself, and changes nothing when it refuses. Also the parts that a whole cluster
  * exercises only by chance: a full ring of tickets, trails of many terms, configurations.
  */
+#include "core.h"
+
 #include "base/assert.h"
 #include "base/memory.h"
 #include "base/prng.h"
@@ -20,29 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct raft_config config_of(size_t count)
-{
-    struct raft_config config = {
-        .id = 1,
-        .membership = {.count = count},
-        .seed = 7,
-        .heartbeat_ms = 50,
-        .election_min_ms = 150,
-        .election_max_ms = 300,
-        .disk_stall_ms = 1000,
-        .window_appends = 4,
-        .append_entries_max = 8,
-        .uncommitted_max = 64,
-    };
-    for (size_t i = 0; i < count; i++) {
-        config.membership.members[i] = (struct raft_member){.id = i + 1, .voter = true};
-    }
-    return config;
-}
-
 static struct raft *core_of(size_t count)
 {
-    struct raft_config config = config_of(count);
+    struct raft_config config = core_config(count);
     struct raft_restored restored = {.first_index = 1};
     struct raft *raft = NULL;
     assert_int_equal(raft_new(&config, &restored, 0, &raft), 0);
@@ -377,7 +359,7 @@ static void a_leader_cannot_take_back_what_is_committed(void **state)
 static void a_core_of_entries_newer_than_its_term_takes_their_term_and_stores_it(void **state)
 {
     (void)state;
-    struct raft_config config = config_of(3);
+    struct raft_config config = core_config(3);
     const struct raft_run runs[] = {{.term = 1, .count = 2}, {.term = 4, .count = 1}};
     struct raft_restored restored = {
         .first_index = 1, .term = 2, .voted_for = 3, .runs = runs, .run_count = 2};
@@ -399,19 +381,19 @@ static void configurations_and_recovered_logs_are_checked(void **state)
     (void)state;
     struct raft *raft = NULL;
     struct raft_restored empty = {.first_index = 1};
-    struct raft_config config = config_of(3);
+    struct raft_config config = core_config(3);
     config.id = 0;
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
-    config = config_of(3);
+    config = core_config(3);
     config.membership.members[2].id = 2;
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
-    config = config_of(3);
+    config = core_config(3);
     config.heartbeat_ms = config.election_min_ms;
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
-    config = config_of(3);
+    config = core_config(3);
     config.window_appends = 257;
     assert_int_equal(raft_new(&config, &empty, 0, &raft), KV_ERR_INVALID);
-    config = config_of(3);
+    config = core_config(3);
     const struct raft_run falling[] = {{.term = 3, .count = 1}, {.term = 2, .count = 1}};
     struct raft_restored fallen = {.first_index = 1, .term = 3, .runs = falling, .run_count = 2};
     assert_int_equal(raft_new(&config, &fallen, 0, &raft), KV_ERR_INVALID);
@@ -553,7 +535,7 @@ static void running_out_of_memory_refuses_and_changes_nothing(void **state)
     for (uint64_t i = 0; i < TERMS; i++) {
         runs[i] = (struct raft_run){.term = i + 1, .count = 2};
     }
-    struct raft_config config = config_of(3);
+    struct raft_config config = core_config(3);
     struct raft_restored restored = {
         .first_index = 1, .term = TERMS, .runs = runs, .run_count = TERMS};
     struct raft_effects *effects = memory_new(1, sizeof *effects);

@@ -2,6 +2,8 @@
  * Memberships: which can be one, what leads from one to the next, and which of those that are
  * proposed, received and recovered are refused. Also who is listened to without being a member.
  */
+#include "core.h"
+
 #include "base/memory.h"
 #include "kvapp/err.h"
 #include "kvapp/raft.h"
@@ -32,18 +34,10 @@ static const struct raft_membership four = {
 
 static struct raft_config config_of(uint64_t id)
 {
-    return (struct raft_config){
-        .id = id,
-        .membership = three,
-        .seed = 7,
-        .heartbeat_ms = 50,
-        .election_min_ms = 150,
-        .election_max_ms = 300,
-        .disk_stall_ms = 1000,
-        .window_appends = 4,
-        .append_entries_max = 8,
-        .uncommitted_max = 8,
-    };
+    struct raft_config config = core_config(3);
+    config.id = id;
+    config.uncommitted_max = 8;
+    return config;
 }
 
 static int new_core(uint64_t id, const struct raft_logged_membership *logged, size_t count,
@@ -67,13 +61,7 @@ static int new_core(uint64_t id, const struct raft_logged_membership *logged, si
 
 static int step(struct raft *raft, struct raft_event event, struct raft_effects *effects)
 {
-    struct raft_effects *own = memory_new(1, sizeof *own);
-    int err = raft_step(raft, &event, own);
-    if (effects != NULL) {
-        *effects = *own;
-    }
-    free(own);
-    return err;
+    return core_step(raft, &event, effects);
 }
 
 static int receive(struct raft *raft, const struct raft_message *message,

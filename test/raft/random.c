@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "churn.h"
 #include "cluster.h"
+#include "core.h"
 #include "kvapp/err.h"
 
 #include <setjmp.h>
@@ -329,7 +330,7 @@ static void make_world(struct world *world, uint64_t seed, size_t count)
     world->chaos_max_ms = draw(world, 5, 80);
     world->violence = draw(world, 0, 25);
     world->compaction = draw(world, 0, 2) == 0 ? 0 : draw(world, 1, 30);
-    world->cluster.config = cluster_default_config(count);
+    world->cluster.config = core_config(count);
     world->cluster.config.window_appends = draw(world, 1, 6);
     world->cluster.config.append_entries_max = draw(world, 1, 8);
     world->cluster.config.uncommitted_max = draw(world, 4, 64);

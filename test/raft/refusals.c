@@ -2,6 +2,8 @@
  * What is refused, one by one: each configuration, recovered log and message here differs in a
  * single thing from one that is taken. Also what a look into a core shows in each role.
  */
+#include "core.h"
+
 #include "base/memory.h"
 #include "kvapp/err.h"
 #include "kvapp/raft.h"
@@ -21,18 +23,9 @@ static const struct raft_membership three = {
 
 static struct raft_config good_config(void)
 {
-    return (struct raft_config){
-        .id = 1,
-        .membership = three,
-        .seed = 7,
-        .heartbeat_ms = 50,
-        .election_min_ms = 150,
-        .election_max_ms = 300,
-        .disk_stall_ms = 1000,
-        .window_appends = 4,
-        .append_entries_max = 8,
-        .uncommitted_max = 4,
-    };
+    struct raft_config config = core_config(3);
+    config.uncommitted_max = 4;
+    return config;
 }
 
 /* A core with entries 1:1 2:1 3:2, in term 2. */
@@ -46,21 +39,10 @@ static struct raft *good_core(void)
     return raft;
 }
 
-static int step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects)
-{
-    struct raft_effects *own = memory_new(1, sizeof *own);
-    int err = raft_step(raft, event, own);
-    if (effects != NULL) {
-        *effects = *own;
-    }
-    free(own);
-    return err;
-}
-
 static int receive(struct raft *raft, const struct raft_message *message)
 {
     struct raft_event event = {.type = RAFT_RECEIVED, .now_ms = 500, .message = message};
-    return step(raft, &event, NULL);
+    return core_step(raft, &event, NULL);
 }
 
 /* ---- configurations ---- */
@@ -203,7 +185,7 @@ static struct raft *good_leader(void)
     struct raft *raft = good_core();
     struct raft_effects *effects = memory_new(1, sizeof *effects);
     struct raft_event event = {.type = RAFT_TICKED, .now_ms = 400};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     struct raft_message vote = {
         .type = RAFT_VOTE_RESPONSE,
         .from = 2,
@@ -212,13 +194,13 @@ static struct raft *good_leader(void)
         .vote_response = {.pre = true, .granted = true},
     };
     event = (struct raft_event){.type = RAFT_RECEIVED, .now_ms = 410, .message = &vote};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     event =
         (struct raft_event){.type = RAFT_STORED, .now_ms = 420, .ticket = effects->store.ticket};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     vote.vote_response.pre = false;
     event = (struct raft_event){.type = RAFT_RECEIVED, .now_ms = 430, .message = &vote};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_LEADER);
     free(effects);
     return raft;
@@ -279,16 +261,16 @@ static void a_leader_has_no_use_for_a_snapshot(void **state)
     (void)state;
     struct raft *raft = good_leader();
     struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 430, .installed = {3, 2, &three}};
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     assert_int_equal(raft_commit_index(raft), 0);
     event.installed.index = 9; /* it would have to have that */
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     /* The end of a sending that nobody asked for changes nothing, either. */
     event = (struct raft_event){
         .type = RAFT_SNAPSHOT_ENDED, .now_ms = 430, .snapshot_ended = {.id = 2, .index = 3}};
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     event.snapshot_ended.id = 9;
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     raft_free(raft);
 }
 
@@ -297,11 +279,11 @@ static void proposals_are_counted_against_what_is_not_committed(void **state)
     (void)state;
     struct raft *raft = good_leader();
     struct raft_event event = {.type = RAFT_PROPOSED, .now_ms = 430, .propose_count = 0};
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     /* Entries 1 to 4 are not committed as far as this leader knows. */
     assert_int_equal(raft_room(raft), 0);
     event.propose_count = 1;
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_BUSY);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_BUSY);
     struct raft_message stored = {
         .type = RAFT_APPEND_RESPONSE,
         .from = 2,
@@ -310,7 +292,7 @@ static void proposals_are_counted_against_what_is_not_committed(void **state)
         .append_response = {.success = true, .prev_index = 3, .match_index = 4},
     };
     struct raft_event event_stored = {.type = RAFT_STORED, .now_ms = 440, .ticket = 2};
-    assert_int_equal(step(raft, &event_stored, NULL), 0);
+    assert_int_equal(core_step(raft, &event_stored, NULL), 0);
     assert_int_equal(receive(raft, &stored), 0);
     assert_int_equal(raft_commit_index(raft), 4);
     assert_int_equal(raft_room(raft), 4);
@@ -322,7 +304,7 @@ static void an_unknown_event_is_refused(void **state)
     (void)state;
     struct raft *raft = good_core();
     struct raft_event event = {.type = (enum raft_event_type)99};
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     raft_free(raft);
 }
 

@@ -2,6 +2,8 @@
  * A core whose log begins after a snapshot: what it refuses, one by one as in refusals.c, and what
  * becomes of an installed snapshot in cases that scripts do not reach.
  */
+#include "core.h"
+
 #include "base/memory.h"
 #include "kvapp/err.h"
 #include "kvapp/raft.h"
@@ -19,35 +21,15 @@ static const struct raft_membership three = {
 
 static struct raft_config good_config(void)
 {
-    return (struct raft_config){
-        .id = 1,
-        .membership = three,
-        .seed = 7,
-        .heartbeat_ms = 50,
-        .election_min_ms = 150,
-        .election_max_ms = 300,
-        .disk_stall_ms = 1000,
-        .window_appends = 4,
-        .append_entries_max = 8,
-        .uncommitted_max = 4,
-    };
-}
-
-static int step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects)
-{
-    struct raft_effects *own = memory_new(1, sizeof *own);
-    int err = raft_step(raft, event, own);
-    if (effects != NULL) {
-        *effects = *own;
-    }
-    free(own);
-    return err;
+    struct raft_config config = core_config(3);
+    config.uncommitted_max = 4;
+    return config;
 }
 
 static int receive(struct raft *raft, const struct raft_message *message)
 {
     struct raft_event event = {.type = RAFT_RECEIVED, .now_ms = 500, .message = message};
-    return step(raft, &event, NULL);
+    return core_step(raft, &event, NULL);
 }
 
 /* Of a log 1:1 2:1 3:2 4:2 5:3 the first two entries are gone, and a snapshot ends at 3. */
@@ -188,12 +170,12 @@ static void each_contradiction_of_an_offered_snapshot_is_refused(void **state)
     assert_int_equal(receive(raft, &other), KV_ERR_INVALID);
     /* The same is checked when it is installed, whoever sent it. */
     struct raft_event event = {.type = RAFT_INSTALLED, .now_ms = 500, .installed = {4, 1, &three}};
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     event.installed.term = 4;
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     assert_int_equal(raft_commit_index(raft), 3);
     event.installed.term = 2;
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     assert_int_equal(raft_commit_index(raft), 4);
     raft_free(raft);
 }
@@ -211,12 +193,12 @@ static void a_snapshot_of_the_future_term_waits_until_the_term_is_stored(void **
         .snapshot_request = {.index = 9, .term = 4},
     };
     struct raft_event event = {.type = RAFT_RECEIVED, .now_ms = 500, .message = &offer};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_false(effects->snapshot_wanted);
     struct raft_event stored = {
         .type = RAFT_STORED, .now_ms = 500, .ticket = effects->store.ticket};
-    assert_int_equal(step(raft, &stored, effects), 0);
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &stored, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_true(effects->snapshot_wanted);
     assert_int_equal(effects->snapshot_index, 9);
     assert_int_equal(effects->snapshot_term, 4);
@@ -224,7 +206,7 @@ static void a_snapshot_of_the_future_term_waits_until_the_term_is_stored(void **
     offer.term = 3;
     offer.from = 3;
     offer.snapshot_request.term = 3;
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_false(effects->snapshot_wanted);
     assert_int_equal(effects->message_count, 1);
     assert_int_equal(effects->messages[0].term, 4);
@@ -239,14 +221,14 @@ static void a_candidate_whose_log_gives_way_to_a_snapshot_follows(void **state)
     struct raft *raft = compacted_core();
     struct raft_effects *effects = memory_new(1, sizeof *effects);
     struct raft_event event = {.type = RAFT_TICKED, .now_ms = 400};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
     /* Of what the log holds nothing changes the role. */
     event = (struct raft_event){.type = RAFT_INSTALLED, .now_ms = 400, .installed = {4, 2, &three}};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_PRE_CANDIDATE);
     event.installed = (struct raft_installed){7, 3, &three};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_int_equal(raft_role(raft), RAFT_FOLLOWER);
     assert_int_equal(effects->store.flags, RAFT_STORE_RESET);
     assert_int_equal(effects->store.reset_index, 7);
@@ -257,9 +239,9 @@ static void a_candidate_whose_log_gives_way_to_a_snapshot_follows(void **state)
     assert_int_equal(raft_durable_index(raft), 4);
     /* It may be compacted before the reset is stored: the snapshot is durable. */
     event = (struct raft_event){.type = RAFT_COMPACTED, .now_ms = 400, .compacted = {7, 7}};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     event = (struct raft_event){.type = RAFT_STORED, .now_ms = 400, .ticket = 1};
-    assert_int_equal(step(raft, &event, effects), 0);
+    assert_int_equal(core_step(raft, &event, effects), 0);
     assert_int_equal(raft_durable_index(raft), 7);
     free(effects);
     raft_free(raft);
@@ -273,14 +255,14 @@ static void only_what_is_committed_durable_and_in_the_snapshot_leaves_the_log(vo
     struct raft_event event = {.type = RAFT_COMPACTED, .now_ms = 500};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         event.compacted = bad[i];
-        assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+        assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
         assert_int_equal(raft_base_index(raft), 2);
     }
     event.compacted = (struct raft_compacted){3, 1}; /* left long ago */
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     assert_int_equal(raft_base_index(raft), 2);
     event.compacted = (struct raft_compacted){3, 3};
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     assert_int_equal(raft_base_index(raft), 3);
     assert_int_equal(raft_term_at(raft, 3), 2);
     /* Committed, but not on the own disk yet. */
@@ -301,10 +283,10 @@ static void only_what_is_committed_durable_and_in_the_snapshot_leaves_the_log(vo
     assert_int_equal(receive(raft, &append), 0);
     assert_int_equal(raft_commit_index(raft), 6);
     event.compacted = (struct raft_compacted){6, 6};
-    assert_int_equal(step(raft, &event, NULL), KV_ERR_INVALID);
+    assert_int_equal(core_step(raft, &event, NULL), KV_ERR_INVALID);
     struct raft_event stored = {.type = RAFT_STORED, .now_ms = 500, .ticket = 1};
-    assert_int_equal(step(raft, &stored, NULL), 0);
-    assert_int_equal(step(raft, &event, NULL), 0);
+    assert_int_equal(core_step(raft, &stored, NULL), 0);
+    assert_int_equal(core_step(raft, &event, NULL), 0);
     assert_int_equal(raft_base_index(raft), 6);
     assert_int_equal(raft_last_index(raft), 6);
     raft_free(raft);
