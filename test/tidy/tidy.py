@@ -72,7 +72,7 @@ EXITING_FOLDERS = ("cli", "app")
 LAST_RESORTS = ("src/base/assert.c", "src/base/memory.c")
 
 DOCUMENTS = """README.md HACKING.md LICENSE docs/TOUR.md docs/PROTOCOL.md docs/DECISIONS.md
-    docs/PERFORMANCE.md""".split()
+    docs/PERFORMANCE.md docs/RAFT.md""".split()
 
 KEYWORDS = ("if", "for", "while", "switch", "return", "sizeof", "do", "else")
 
@@ -386,6 +386,26 @@ def named_files_exist(tree):
     return wrong
 
 
+def named_functions_are_there(tree):
+    """Prose that says `one`, `two` (src/file.c), or test/file.py: `one`, `two`."""
+    names = r"((?:`\w+`(?:,\s+(?:and\s+)?|\s+and\s+)?)+)"
+    file = r"((?:src|test)/[\w/-]+\.(?:c|py))\b"
+    # A test may have its name from a table.
+    definition = re.compile(r'^def (\w+)\(|^ +[{.\w =]*"(\w+)"', re.MULTILINE)
+    wrong = []
+    for path in sources(tree, "*.md"):
+        text = tree[path]
+        said = [(match[1], match[0]) for match in re.findall(names + r"\s+\(" + file, text)]
+        said += re.findall(file + r":\s+" + names, text)
+        for target, list_of_names in said:
+            code = tree.get(target, "")
+            there = {name for name, _, _ in functions(code)}
+            there.update("".join(match) for match in definition.findall(code))
+            wrong += ["%s: names %s() of %s, which is not there" % (path, name, target)
+                      for name in re.findall(r"`(\w+)`", list_of_names) if name not in there]
+    return wrong
+
+
 def nobodys_machine_is_named(tree):
     own = re.compile(r"/(?:home|root|work|Users)/\w")
     return ["%s:%d: a path of somebody's machine" % (path, number)
@@ -432,6 +452,10 @@ RULES = [
     (links_lead_somewhere, {"README.md": "# One\n\nSee [this](#two).\n"}),
     (named_files_exist, {"README.md": "See `nowhere.c`.\n"}),
     (named_files_exist, {"README.md": "See src/nowhere.c.\n"}),
+    (named_functions_are_there, {"README.md": "See `f`, `g` (src/kv/a.c).\n",
+                                 "src/kv/a.c": "int g(void)\n{\n}\n"}),
+    (named_functions_are_there, {"README.md": "See test/e2e/a.py: `f`.\n",
+                                 "test/e2e/a.py": "g = f()\n"}),
     (nobodys_machine_is_named, {"README.md": "/ho" "me/somebody\n"}),
 ]
 
