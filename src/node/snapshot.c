@@ -19,7 +19,7 @@ STATIC_CHECK((int)KV_CHUNK_SIZE_MAX <= (int)SNAPSHOT_CHUNK_SIZE_MAX, "every chun
 
 /*
  * A snapshot costs as much as the state is large, so the log may grow to that size before the next
- * one: writing snapshots then never costs more than writing the log did (thesis 5.1.3).
+ * one: writing snapshots then never costs more than writing the log did (thesis 5.1.2).
  */
 static bool is_due(const struct kvapp_node *node)
 {
