@@ -6,6 +6,7 @@
 #include "storage/entry.h"
 #include "storage/layout.h"
 #include "storage/segment.h"
+#include "storage/snapshot_format.h"
 #include "storage/vote.h"
 
 #include <setjmp.h>
@@ -168,6 +169,8 @@ static void an_impossible_batch_is_refused(void **state)
         {.at = 20, .value = 0, .err = KV_ERR_CHECKSUM},              /* entries */
         {.at = 24, .value = 0, .err = KV_ERR_CHECKSUM},              /* sequence */
         {.at = 32, .value = 0, .err = KV_ERR_CHECKSUM},              /* first index */
+        {.at = 72, .value = 2, .err = KV_ERR_CHECKSUM},              /* a flag nobody knows */
+        {.at = 76, .value = 1, .err = KV_ERR_CHECKSUM},              /* reserved */
     };
     for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
         struct batch batch = make_batch(entries);
@@ -273,6 +276,51 @@ static void segment_names_are_read_strictly(void **state)
     assert_int_equal(segment_number("LOCK"), 0);
 }
 
+static void snapshot_names_are_read_strictly(void **state)
+{
+    (void)state;
+    char name[SNAPSHOT_NAME_SIZE];
+    snapshot_name(0x1f, name);
+    assert_string_equal(name, "snapshot-000000000000001f");
+    assert_int_equal(snapshot_name_index(name), 0x1f);
+    assert_int_equal(snapshot_name_index("snapshot-000000000000001F"), 0);
+    assert_int_equal(snapshot_name_index("snapshot-00000000000000-1"), 0);
+    assert_int_equal(snapshot_name_index("snapshot-00000000000001f"), 0);
+    assert_int_equal(snapshot_name_index("snapshot-000000000000001f.damaged"), 0);
+    assert_int_equal(snapshot_name_index(SNAPSHOT_TAKING_NAME), 0);
+}
+
+static void an_impossible_snapshot_header_is_damaged(void **state)
+{
+    (void)state;
+    const struct {
+        size_t at;
+        uint64_t value;
+        int err;
+    } forged[] = {
+        {.at = 12, .value = LAYOUT_VERSION, .err = 0},
+        {.at = 12, .value = LAYOUT_VERSION + 1, .err = KV_ERR_VERSION},
+        {.at = 32, .value = INT64_MAX, .err = 0}, /* index */
+        {.at = 32, .value = 0, .err = KV_ERR_DAMAGED},
+        {.at = 32, .value = (uint64_t)INT64_MAX + 1, .err = KV_ERR_DAMAGED},
+        {.at = 56, .value = 1, .err = KV_ERR_DAMAGED}, /* reserved */
+        {.at = SNAPSHOT_HEADER_SIZE - 8, .value = UINT64_C(1) << 56, .err = KV_ERR_DAMAGED},
+    };
+    const struct snapshot_header header = {.salt = 5, .cluster_id = 1, .index = 9, .term = 2};
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        uint8_t bytes[SNAPSHOT_HEADER_SIZE];
+        struct snapshot_header found;
+        snapshot_header_encode(&header, bytes);
+        if (forged[i].at == 12) {
+            put_u32(bytes + 12, (uint32_t)forged[i].value);
+        } else {
+            put_u64(bytes + forged[i].at, forged[i].value);
+        }
+        put_u64(bytes, hash_bytes(bytes + 8, SNAPSHOT_HEADER_SIZE - 8));
+        assert_int_equal(snapshot_header_decode(bytes, &found), forged[i].err);
+    }
+}
+
 static void the_newest_whole_vote_slot_counts(void **state)
 {
     (void)state;
@@ -325,6 +373,27 @@ static void a_vote_is_echoed_when_both_slots_say_the_same(void **state)
     }
 }
 
+/* The slot of a version that is not known may be the newer one, wherever it stands. */
+static void a_vote_of_a_later_format_in_either_slot_comes_before_all(void **state)
+{
+    (void)state;
+    struct identity identity = {.cluster_id = 1, .node_id = 2};
+    const struct vote vote = {.sequence = 8, .term = 3, .voted_for = 1, .first_segment = 1};
+    for (size_t slot = 0; slot < 2; slot++) {
+        uint8_t bytes[VOTE_FILE_SIZE] = {0};
+        struct vote found;
+        unsigned chosen;
+        bool echoed;
+        vote_encode(&vote, &identity, bytes);
+        vote_encode(&vote, &identity, bytes + VOTE_SLOT_SPACING);
+        uint8_t *later = bytes + slot * VOTE_SLOT_SPACING;
+        put_u32(later + 12, LAYOUT_VERSION + 1);
+        put_u64(later, hash_bytes(later + 8, VOTE_RECORD_SIZE - 8));
+        struct slice file = slice_of(bytes, sizeof bytes);
+        assert_int_equal(vote_choose(file, &identity, &found, &chosen, &echoed), KV_ERR_VERSION);
+    }
+}
+
 static void a_vote_of_another_server_is_not_taken(void **state)
 {
     (void)state;
@@ -359,8 +428,11 @@ int main(void)
         cmocka_unit_test(a_segment_of_an_impossible_size_is_damaged),
         cmocka_unit_test(segments_are_found_by_their_numbers_and_leave_at_the_front),
         cmocka_unit_test(segment_names_are_read_strictly),
+        cmocka_unit_test(snapshot_names_are_read_strictly),
+        cmocka_unit_test(an_impossible_snapshot_header_is_damaged),
         cmocka_unit_test(the_newest_whole_vote_slot_counts),
         cmocka_unit_test(a_vote_is_echoed_when_both_slots_say_the_same),
+        cmocka_unit_test(a_vote_of_a_later_format_in_either_slot_comes_before_all),
         cmocka_unit_test(a_vote_of_another_server_is_not_taken),
     };
     return cmocka_run_group_tests_name("storage_formats", tests, NULL, NULL);
