@@ -211,6 +211,149 @@ static void bytes_of_another_snapshot_do_not_pass(void **state)
     disk_free(subject);
 }
 
+/* The chunks of a snapshot here, and what is forged in them. */
+enum {
+    CHUNK_MEMBERSHIP,
+    CHUNK_FIRST,
+    CHUNK_SECOND,
+    CHUNK_THIRD,
+    CHUNK_END,
+    CHUNK_SEQUENCE = 16,
+    CHUNK_RAW_SIZE = 24,
+};
+
+/* Where the n-th chunk of a snapshot begins; the end is the last one. */
+static uint8_t *chunk_at(struct buf *file, size_t wanted, size_t *ret_offset)
+{
+    size_t offset = SNAPSHOT_HEADER_SIZE;
+    struct snapshot_chunk chunk;
+    for (size_t i = 0; i < wanted; i++) {
+        assert_int_equal(snapshot_chunk_decode(file->data + offset, &chunk), 0);
+        offset += SNAPSHOT_CHUNK_HEADER_SIZE + chunk.stored_size;
+    }
+    *ret_offset = offset;
+    return file->data + offset;
+}
+
+/* Puts a number into the header of the n-th chunk and makes its checksum right again; returns what
+ * stood there. */
+static uint64_t forge_chunk(struct buf *file, size_t which, size_t field, uint64_t value)
+{
+    size_t offset;
+    uint8_t *at = chunk_at(file, which, &offset);
+    struct snapshot_chunk chunk;
+    assert_int_equal(snapshot_chunk_decode(at, &chunk), 0);
+    uint64_t old;
+    if (field == CHUNK_RAW_SIZE && !chunk.end) {
+        old = get_u32(at + field);
+        put_u32(at + field, (uint32_t)value);
+    } else {
+        old = get_u64(at + field);
+        put_u64(at + field, value);
+    }
+    size_t size = SNAPSHOT_CHUNK_HEADER_SIZE - 8 + chunk.stored_size;
+    put_u64(at, hash_bytes_seeded(at + 8, size, get_u64(file->data + 16) + offset));
+    return old;
+}
+
+/* Makes a chunk say that it has other many bytes, and the end that the snapshot has as many more.
+ */
+static void forge_raw_size(struct buf *file, size_t which, uint64_t value)
+{
+    uint64_t old = forge_chunk(file, which, CHUNK_RAW_SIZE, value);
+    uint64_t all = forge_chunk(file, CHUNK_END, CHUNK_RAW_SIZE, 0);
+    (void)forge_chunk(file, CHUNK_END, CHUNK_RAW_SIZE, all - old + value);
+}
+
+/* Checksums alone do not make a snapshot whole: what they cover must fit together. */
+static void
+chunks_that_do_not_fit_together_are_damage_though_their_checksums_are_right(void **state)
+{
+    (void)state;
+    struct disk *subject = subject_new(OLDER);
+    struct buf membership = {0};
+    shots_membership(NEWEST, &membership);
+    size_t size = membership.size;
+    buf_done(&membership);
+    const struct {
+        size_t which;
+        size_t field;
+        uint64_t value;
+    } forged[] = {
+        {CHUNK_MEMBERSHIP, CHUNK_SEQUENCE, 1},
+        {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, size - 1},
+        {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, size + 1},
+        {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, SNAPSHOT_MEMBERSHIP_SIZE_MAX + 1},
+        {CHUNK_FIRST, CHUNK_SEQUENCE, 2},
+        {CHUNK_THIRD, CHUNK_SEQUENCE, 2},
+        {CHUNK_SECOND, CHUNK_RAW_SIZE, 0},
+        {CHUNK_END, CHUNK_SEQUENCE, CHUNK_END - 1},
+        {CHUNK_END, CHUNK_SEQUENCE, CHUNK_END + 1},
+        {CHUNK_END, CHUNK_RAW_SIZE, 1},
+    };
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        struct disk *disk = disk_copy(subject);
+        struct buf *file = disk_bytes(disk, newest_path);
+        if (forged[i].field == CHUNK_RAW_SIZE && forged[i].which != CHUNK_END) {
+            forge_raw_size(file, forged[i].which, forged[i].value);
+        } else {
+            (void)forge_chunk(file, forged[i].which, forged[i].field, forged[i].value);
+        }
+        check_fallback(disk);
+    }
+    /* An end right behind the header. */
+    struct disk *disk = disk_copy(subject);
+    struct buf *file = disk_bytes(disk, newest_path);
+    struct snapshot_chunk end = {.end = true};
+    struct snapshot_place place = {.salt = get_u64(file->data + 16)};
+    place.offset = SNAPSHOT_HEADER_SIZE;
+    file->size = SNAPSHOT_HEADER_SIZE + SNAPSHOT_CHUNK_HEADER_SIZE;
+    snapshot_chunk_encode(&end, place, file->data + SNAPSHOT_HEADER_SIZE);
+    check_fallback(disk);
+    /* What forging puts back as it was is whole. */
+    file = disk_bytes(subject, newest_path);
+    (void)forge_chunk(file, CHUNK_SECOND, CHUNK_SEQUENCE, CHUNK_SECOND);
+    assert_int_equal(open_disk(subject, false).snapshot, NEWEST);
+}
+
+/* The start goes through the chunks as they are stored; what is in one shows when it is read. */
+static void a_chunk_that_does_not_decompress_is_damage_when_it_is_read_back(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        struct disk *disk = subject_new(OLDER);
+        size_t offset;
+        struct buf *file = disk_bytes(disk, newest_path);
+        uint32_t size = get_u32(chunk_at(file, CHUNK_FIRST, &offset) + CHUNK_RAW_SIZE);
+        forge_raw_size(file, CHUNK_FIRST, more != 0 ? size + 1 : size - 1);
+        struct io *io = disk_io(disk);
+        struct scene scene;
+        scene_init(&scene, io, "data");
+        scene.options.segment_size = 4096;
+        assert_int_equal(scene_open(&scene), 0);
+        assert_int_equal(storage_snapshot_newest(scene.storage), NEWEST);
+        struct shots shots;
+        shots_init(&shots, &scene);
+        storage_snapshot_read_next(scene.storage, &shots.read);
+        assert_true(shots_wait(&shots));
+        assert_int_equal(shots.err, KV_ERR_DAMAGED);
+        assert_int_equal(shots.bytes.size, 0);
+        assert_non_null(strstr(shots.sentence, newest_path));
+        assert_non_null(strstr(shots.sentence, "decompressed"));
+        shots_done(&shots);
+        scene_close(&scene);
+        io_free(io);
+        disk_free(disk);
+    }
+}
+
+/* Puts another term into the header and makes its checksum right again. */
+static void forge_term(struct buf *file, uint64_t term)
+{
+    put_u64(file->data + 40, term);
+    put_u64(file->data, hash_bytes(file->data + 8, SNAPSHOT_HEADER_SIZE - 8));
+}
+
 static void a_snapshot_of_a_later_format_is_refused_as_such(void **state)
 {
     (void)state;
@@ -333,6 +476,27 @@ static void a_damaged_received_snapshot_does_not_bring_an_old_log_back(void **st
     assert_int_equal(open_disk(subject, false).err, KV_ERR_DAMAGED);
 }
 
+/* What stands right before the log, or below its end, was stored: another term there is damage. */
+static void a_log_that_contradicts_its_snapshot_is_refused(void **state)
+{
+    (void)state;
+    struct disk *disk = subject_new(0);
+    put_snapshot(disk, LAST + 10, TERM);
+    struct found found = open_disk(disk, true);
+    assert_int_equal(found.err, 0);
+    assert_int_equal(found.first, LAST + 11);
+    forge_term(disk_bytes(disk, "data/snapshot-0000000000000028"), TERM + 1);
+    found = open_disk(disk, false);
+    assert_int_equal(found.err, KV_ERR_DAMAGED);
+    assert_non_null(strstr(found.sentence, "snapshot-0000000000000028"));
+
+    /* The log makes up for the damaged one, but not from the one before. */
+    disk = subject_new(0);
+    disk_bytes(disk, newest_path)->data[700] ^= 1;
+    forge_term(disk_bytes(disk, older_path), TERM + 1);
+    check_refused(disk);
+}
+
 static void snapshots_without_a_log_are_refused(void **state)
 {
     (void)state;
@@ -357,11 +521,15 @@ int main(void)
         cmocka_unit_test(a_damaged_snapshot_that_the_log_cannot_replace_is_refused),
         cmocka_unit_test(a_snapshot_that_was_cut_or_zeroed_or_extended_is_damaged),
         cmocka_unit_test(bytes_of_another_snapshot_do_not_pass),
+        cmocka_unit_test(
+            chunks_that_do_not_fit_together_are_damage_though_their_checksums_are_right),
+        cmocka_unit_test(a_chunk_that_does_not_decompress_is_damage_when_it_is_read_back),
         cmocka_unit_test(a_snapshot_of_a_later_format_is_refused_as_such),
         cmocka_unit_test(a_log_that_was_trimmed_needs_its_snapshot),
         cmocka_unit_test(all_snapshots_may_be_damaged_while_the_log_is_whole),
         cmocka_unit_test(a_log_that_does_not_lead_to_the_snapshot_is_discarded),
         cmocka_unit_test(a_damaged_received_snapshot_does_not_bring_an_old_log_back),
+        cmocka_unit_test(a_log_that_contradicts_its_snapshot_is_refused),
         cmocka_unit_test(snapshots_without_a_log_are_refused),
     };
     return cmocka_run_group_tests_name("storage_snapshot_damage", tests, NULL, NULL);
