@@ -58,6 +58,59 @@ static void a_receive_may_begin_while_another_is_broken_off(void **state)
     check_installed(bench, 7, 2);
 }
 
+/* While it looks at what is there, in each turn of it. */
+static void a_receive_may_be_abandoned_at_any_moment_of_its_beginning(void **state)
+{
+    struct bench *bench = *state;
+    struct shots *shots = &bench->shots;
+    struct storage *storage = bench->scene.storage;
+    struct storage_snapshot_offer offer = shots_make(0xc1, 7, 2, &bench->file);
+    assert_true(shots_receive_begin(shots, &offer));
+    assert_true(shots_receive_bytes(shots, 0, slice_of(bench->file.data, 900)));
+    storage_receive_abandon(storage);
+    int turns = 0;
+    do {
+        shots->done = false;
+        storage_receive_begin(storage, &shots->receive, &offer);
+        for (int turn = 0; turn < turns; turn++) {
+            scene_run_once(&bench->scene);
+        }
+        bool begun = shots->done;
+        storage_receive_abandon(storage);
+        run_some(bench);
+        assert_int_equal(shots->done, begun);
+        turns++;
+    } while (!shots->done);
+    assert_true(turns > 3);
+    assert_true(shots_receive_begin(shots, &offer));
+    assert_true(shots->receive.offset > 0);
+    storage_receive_abandon(storage);
+    assert_true(shots_receive(shots, &offer, buf_slice(&bench->file), 100));
+    check_installed(bench, 7, 2);
+}
+
+/* More has come than the snapshot that is offered has: it is not the same. */
+static void a_receive_does_not_go_on_from_a_longer_file(void **state)
+{
+    struct bench *bench = *state;
+    struct shots *shots = &bench->shots;
+    struct storage *storage = bench->scene.storage;
+    struct storage_snapshot_offer offer = shots_make(0xc1, 7, 2, &bench->file);
+    for (uint64_t less = 0; less < 2; less++) {
+        assert_true(shots_receive_begin(shots, &offer));
+        size_t at = (size_t)shots->receive.offset;
+        struct slice rest = slice_of(bench->file.data + at, bench->file.size - at);
+        assert_true(rest.size == 0 || shots_receive_bytes(shots, at, rest));
+        storage_receive_abandon(storage);
+        struct storage_snapshot_offer shorter = offer;
+        shorter.size -= less;
+        assert_true(shots_receive_begin(shots, &shorter));
+        assert_int_equal(shots->err, 0);
+        assert_int_equal(shots->receive.offset == 0, less != 0);
+        storage_receive_abandon(storage);
+    }
+}
+
 /* Bytes that a crash lost from the part that had come are asked for again. */
 static void what_a_crash_left_of_a_receive_is_not_believed(void **state)
 {
@@ -169,6 +222,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_receive_goes_on_where_it_broke_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_receive_may_begin_while_another_is_broken_off, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_receive_may_be_abandoned_at_any_moment_of_its_beginning,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_receive_does_not_go_on_from_a_longer_file, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_a_crash_left_of_a_receive_is_not_believed, set_up,
                                         tear_down),
