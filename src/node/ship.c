@@ -46,6 +46,9 @@ static void end(struct ship *ship, bool ok, const char *why)
     close_source(ship);
     TRACE(&node->trace, TRACE_INFO, "snapshot %" PRIu64 " to node %" PRIu64 ": %s", ship->index,
           ship->link.id, why);
+    if (ship->link.state == LINK_CONNECTING) {
+        io_connect_cancel(node->io, &ship->link.connect);
+    }
     link_close(&ship->link, why);
 }
 
@@ -123,7 +126,11 @@ void ship_start(struct ship *ship, const struct raft_message *message, bool reac
 {
     struct kvapp_node *node = ship->link.node;
     if (ship->state != SHIP_IDLE) {
-        return; /* It is still ending, and Raft will hear of that. */
+        /* One of an earlier leadership has not ended yet: this request fails with it. */
+        end(ship, false, "another one is asked for");
+        ship->index = message->snapshot_request.index;
+        ship->ok = false;
+        return;
     }
     ship->term = message->term;
     ship->index = message->snapshot_request.index;
