@@ -29,8 +29,10 @@ SECONDS = 300
 SEED_LAST = 10**9
 # A minute or two each: not in rotation.
 SLOW = ["ignore_sync_error", "no_step_down"]
-# The simulator does not change memberships yet. test/raft/random.c does, and notices these.
-WAITING = ["ignore_old_voters", "count_learners", "reconfigure_before_noop"]
+# Only by name: test/raft/random.c notices these. The simulator does not change memberships yet, and
+# its followers hardly ever hold a log that contradicts a snapshot at the snapshot's end.
+WAITING = ["ignore_old_voters", "count_learners", "reconfigure_before_noop",
+           "keep_conflicting_log"]
 
 
 def mutations():
