@@ -223,6 +223,9 @@ static void a_segments_header_tells_its_file(void **state)
     assert_int_equal(segment_decode(bytes, &other, &found), KV_ERR_MISMATCH);
     other = (struct identity){.cluster_id = 9, .node_id = 2};
     assert_int_equal(segment_decode(bytes, &other, &found), KV_ERR_MISMATCH);
+    found = (struct segment){0};
+    assert_int_equal(segment_decode(bytes, NULL, &found), 0);
+    assert_int_equal(found.number, 6);
     bytes[20] ^= 1;
     assert_int_equal(segment_decode(bytes, &identity, &found), KV_ERR_DAMAGED);
 }
@@ -408,6 +411,8 @@ static void a_vote_of_another_server_is_not_taken(void **state)
         vote_encode(&vote, &identity, bytes);
         struct slice file = slice_of(bytes, sizeof bytes);
         assert_int_equal(vote_choose(file, &others[i], &found, &slot, &echoed), KV_ERR_MISMATCH);
+        assert_int_equal(vote_decode(bytes, NULL, &found), 0);
+        assert_int_equal(found.term, 3);
         assert_int_equal(
             vote_choose(slice_of(bytes, sizeof bytes - 1), &identity, &found, &slot, &echoed),
             KV_ERR_DAMAGED);

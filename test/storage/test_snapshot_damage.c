@@ -366,6 +366,35 @@ static void a_snapshot_of_a_later_format_is_refused_as_such(void **state)
     assert_non_null(strstr(found.sentence, newest_path));
 }
 
+/* The first chunk of it is not read at once with its header. */
+static void a_large_snapshot_under_another_name_is_noticed_too(void **state)
+{
+    (void)state;
+    struct disk *disk = subject_new(OLDER);
+    struct io *io = disk_io(disk);
+    struct scene scene;
+    scene_init(&scene, io, "data");
+    scene.options.segment_size = 4096;
+    assert_int_equal(scene_open(&scene), 0);
+    struct shots shots;
+    shots_init(&shots, &scene);
+    shots.chunk_size = SNAPSHOT_CHUNK_SIZE_MAX - 16;
+    assert_true(shots_take(&shots, LAST, TERM));
+    shots_check(&shots, LAST);
+    shots_done(&shots);
+    scene_close(&scene);
+    io_free(io);
+    const char *large_path = "data/snapshot-000000000000001e";
+    struct buf *newest = disk_bytes(disk, newest_path);
+    buf_clear(newest);
+    buf_append_slice(newest, buf_slice(disk_bytes(disk, large_path)));
+    disk_remove(disk, large_path);
+    struct found found = open_disk(disk, false);
+    assert_int_equal(found.err, KV_ERR_DAMAGED);
+    assert_non_null(strstr(found.sentence, newest_path));
+    assert_non_null(strstr(found.sentence, "another snapshot than its name says"));
+}
+
 static void a_log_that_was_trimmed_needs_its_snapshot(void **state)
 {
     (void)state;
@@ -525,6 +554,7 @@ int main(void)
             chunks_that_do_not_fit_together_are_damage_though_their_checksums_are_right),
         cmocka_unit_test(a_chunk_that_does_not_decompress_is_damage_when_it_is_read_back),
         cmocka_unit_test(a_snapshot_of_a_later_format_is_refused_as_such),
+        cmocka_unit_test(a_large_snapshot_under_another_name_is_noticed_too),
         cmocka_unit_test(a_log_that_was_trimmed_needs_its_snapshot),
         cmocka_unit_test(all_snapshots_may_be_damaged_while_the_log_is_whole),
         cmocka_unit_test(a_log_that_does_not_lead_to_the_snapshot_is_discarded),

@@ -335,6 +335,82 @@ static void a_path_that_is_no_directory_is_refused_with_its_name(void **state)
     scene_close(&scene);
 }
 
+/* ---- a handler that goes on at once ---- */
+
+struct relay {
+    struct scene scene;
+    uint64_t last; /* the log ends with it */
+};
+
+static void append_next(struct relay *relay)
+{
+    scene_append(&relay->scene, 1, 300);
+    scene_flush(&relay->scene);
+}
+
+static void on_relay_opened(void *context, int err, const char *sentence)
+{
+    struct relay *relay = context;
+    assert_int_equal(err, 0);
+    assert_string_equal(sentence, "");
+    relay->scene.opened = true;
+}
+
+static void on_relay_stored(void *context, uint64_t ticket)
+{
+    struct relay *relay = context;
+    struct storage_stats stats;
+    storage_stats(relay->scene.storage, &stats);
+    assert_int_equal(ticket, relay->scene.stored + 1);
+    assert_int_equal(stats.durable_index, ticket);
+    relay->scene.stored = ticket;
+    if (storage_last_index(relay->scene.storage) < relay->last) {
+        append_next(relay);
+    }
+}
+
+static void on_relay_failed(void *context, int err, const char *sentence)
+{
+    (void)context;
+    fail_msg("%d: %s", err, sentence);
+}
+
+static void on_relay_closed(void *context)
+{
+    struct relay *relay = context;
+    relay->scene.closed = true;
+}
+
+static void what_is_flushed_by_the_answer_to_a_flush_is_stored_in_turn(void **state)
+{
+    static const struct storage_handler handler = {
+        .opened = on_relay_opened,
+        .stored = on_relay_stored,
+        .failed = on_relay_failed,
+        .closed = on_relay_closed,
+    };
+    struct place *place = *state;
+    struct relay relay = {.last = 20};
+    scene_init(&relay.scene, place->io, place->path);
+    relay.scene.options.handler = &handler;
+    relay.scene.options.context = &relay;
+    relay.scene.storage = storage_open(place->io, &relay.scene.options);
+    for (int turn = 0; turn < 100000 && !relay.scene.opened; turn++) {
+        scene_run_once(&relay.scene);
+    }
+    assert_true(relay.scene.opened);
+    append_next(&relay);
+    scene_settle(&relay.scene);
+    assert_int_equal(relay.scene.stored, 20);
+    scene_close(&relay.scene);
+    struct scene scene;
+    scene_init(&scene, place->io, place->path);
+    assert_int_equal(scene_open(&scene), 0);
+    assert_int_equal(storage_last_index(scene.storage), 20);
+    check_all(&scene, 1, 20);
+    scene_close(&scene);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -349,6 +425,7 @@ int main(void)
         CASE(trimmed_segments_are_used_again),
         CASE(a_write_the_system_refuses_stops_storage_with_its_reason),
         CASE(a_path_that_is_no_directory_is_refused_with_its_name),
+        CASE(what_is_flushed_by_the_answer_to_a_flush_is_stored_in_turn),
     };
     struct io *io;
     char reason[256];

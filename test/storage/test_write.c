@@ -362,6 +362,8 @@ static void what_is_not_in_the_log_is_not_found_and_does_not_fit(void **state)
     struct scene_read read = {0};
     assert_int_equal(scene_read(scene, &read, 1, 700, 1000000), 0);
     assert_true(read.count <= 600);
+    assert_int_equal(scene_read(scene, &read, 600, 700, 1000000), 0);
+    assert_int_equal(read.count, 1);
     buf_done(&read.entries);
 }
 
