@@ -82,6 +82,12 @@ static void a_receive_may_be_abandoned_at_any_moment_of_its_beginning(void **sta
         turns++;
     } while (!shots->done);
     assert_true(turns > 3);
+    /* One of another snapshot, too, before it has looked. */
+    struct storage_snapshot_offer other = offer;
+    other.salt++;
+    storage_receive_begin(storage, &shots->receive, &other);
+    storage_receive_abandon(storage);
+    run_some(bench);
     assert_true(shots_receive_begin(shots, &offer));
     assert_true(shots->receive.offset > 0);
     storage_receive_abandon(storage);

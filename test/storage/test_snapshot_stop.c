@@ -113,8 +113,21 @@ static void a_failed_log_ends_the_snapshots_too(void **state)
     buf_done(&file);
 }
 
-/* Closes `turns` turns after the end of a snapshot, which came `lead` turns behind another's. */
-static void close_after(int lead, int turns, struct storage_snapshot_offer offer, struct slice file)
+/* Fails; both snapshots end, and nothing is changed any more. */
+static void fail_and_close(struct bench *bench)
+{
+    fail_log(bench);
+    uint64_t changes = disk_control(bench->disk)->changes;
+    run_some(bench);
+    scene_close(&bench->scene);
+    assert_int_equal(disk_control(bench->disk)->changes, changes);
+    assert_int_equal(bench->scene.failed_count, 1);
+}
+
+/* Closes, or fails, `turns` turns after the end of a snapshot, which came `lead` turns behind
+ * another's. */
+static void stop_after(int lead, int turns, bool fails, struct storage_snapshot_offer offer,
+                       struct slice file)
 {
     struct bench *bench = bench_new();
     struct shots other;
@@ -133,7 +146,11 @@ static void close_after(int lead, int turns, struct storage_snapshot_offer offer
     for (int turn = 0; turn < turns; turn++) {
         scene_run_once(&bench->scene);
     }
-    scene_close(&bench->scene);
+    if (fails) {
+        fail_and_close(bench);
+    } else {
+        scene_close(&bench->scene);
+    }
     assert_true(other.done && bench->shots.done);
     assert_true(other.err == 0 || other.err == KV_ERR_STOPPED);
     /* The other one may have been there first. */
@@ -150,14 +167,15 @@ static void close_after(int lead, int turns, struct storage_snapshot_offer offer
     bench_free(bench);
 }
 
-static void closing_while_two_snapshots_end_keeps_what_was_reported(void **state)
+static void a_stop_while_two_snapshots_end_keeps_what_was_reported(void **state)
 {
     (void)state;
     struct buf file = {0};
     struct storage_snapshot_offer offer = shots_make(0xc1, 30, 8, &file);
     for (int lead = 0; lead < 8; lead++) {
         for (int turns = 0; turns < 16; turns++) {
-            close_after(lead, turns, offer, buf_slice(&file));
+            stop_after(lead, turns, false, offer, buf_slice(&file));
+            stop_after(lead, turns, true, offer, buf_slice(&file));
         }
     }
     buf_done(&file);
@@ -273,7 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_log_ends_the_snapshots_too),
-        cmocka_unit_test(closing_while_two_snapshots_end_keeps_what_was_reported),
+        cmocka_unit_test(a_stop_while_two_snapshots_end_keeps_what_was_reported),
         cmocka_unit_test(a_start_that_fails_at_any_operation_loses_nothing),
     };
     return cmocka_run_group_tests_name("storage_snapshot_stop", tests, NULL, NULL);
