@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import xxhash  # pylint: disable=wrong-import-position
 
 import native  # pylint: disable=wrong-import-position
-from tap import case, expect, expect_equal, run  # pylint: disable=wrong-import-position
+from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 SMALL = ["--segment-size", "4M"]
 LOG = "log-%016x"
@@ -64,9 +64,13 @@ def expect_right(env, data):
     return text
 
 
-def written(env, kill=False, arguments=()):
+def snapshots_of(data):
+    return [name for name in os.listdir(data) if name.startswith("snapshot-")]
+
+
+def written(env, kill=False):
     """A server that has written a little and was stopped, and its directory."""
-    cluster = env.cluster(size=1, arguments=list(SMALL) + list(arguments))
+    cluster = env.cluster(size=1, arguments=SMALL)
     server = cluster.servers[0]
     with cluster.client() as client:
         client.put(b"planet", b"earth")
@@ -418,10 +422,15 @@ def snapshots_are_shown_and_their_flipped_bytes_found(env):
 
 @case(timeout=60, only="portable")
 def a_server_sets_aside_what_verify_finds_damaged(env):
-    cluster, data = written(env, arguments=["--snapshot-entries", "2"])
-    text = expect_right(env, data)
-    expect("2 snapshots" in text, "it has taken some", text)
-    newest = max(name for name in os.listdir(data) if name.startswith("snapshot-"))
+    cluster = env.cluster(size=1, arguments=SMALL + ["--snapshot-entries", "2"])
+    server, data = cluster.servers[0], cluster.servers[0].data
+    for count in (1, 2):
+        with cluster.client() as client:
+            client.put(b"planet", b"earth")
+            client.put(b"moon", b"one")
+        wait_until(lambda least=count: len(snapshots_of(data)) >= least, 10, "a snapshot")
+    expect_equal(server.terminate(), 0, "exit status")
+    newest = max(snapshots_of(data))
     change(data, newest, 560)
     expect_wrong(env, data, newest + ": offset", "sets it aside")
     cluster.start()
