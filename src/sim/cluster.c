@@ -33,7 +33,6 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"leader -> follower: ticket", REACHED_DISK_LOST},
         {"it shall connect anew", REACHED_SILENT},
         {"keys restored from the snapshot", REACHED_RESTORED},
-        {"bytes of it already", REACHED_RESUMED},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {

@@ -57,7 +57,6 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(TRUNCATED, "a follower's log truncated")                                                     \
     X(OLD_TERM_COMMITTED, "entries of an older term committed by a newer one")                     \
     X(RESTORED, "a state restored from a snapshot")                                                \
-    X(RESUMED, "a snapshot's transfer that went on where it broke")                                \
     X(INSTALLED, "a snapshot installed over a shorter log")                                        \
     X(TORN_TAIL, "a torn tail cut at a start")                                                     \
     X(REFUSED_START, "a damaged log refused")                                                      \
