@@ -39,7 +39,7 @@ static void answered(struct storage_receive *receive, int err, const char *sente
     struct install *install = CONTAINER_OF(receive, struct install, receive);
     struct kvapp_node *node = CONTAINER_OF(install, struct kvapp_node, install);
     if (err != 0) {
-        end_with(install, SNAPSHOT_FAILED, sentence);
+        end_with(install, err == KV_ERR_DAMAGED ? SNAPSHOT_DAMAGED : SNAPSHOT_FAILED, sentence);
         if (err == KV_ERR_IO) {
             node_fail(node, err, sentence);
         } else if (err != KV_ERR_STOPPED) {

@@ -191,6 +191,7 @@ struct snapshot {
     uint64_t index;
     uint64_t ticket;    /* must be stored before it gets its name */
     uint64_t log_bytes; /* applied since the newest one */
+    bool renew;         /* the newest one seems to be damaged: take another one, soon */
     uint64_t began_us;
     uint64_t retry_us;
 };

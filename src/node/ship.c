@@ -205,6 +205,10 @@ int ship_frame(struct link *link, const struct frame *frame)
     case SNAPSHOT_UNWANTED:
         end(ship, false, "it is not wanted now");
         break;
+    case SNAPSHOT_DAMAGED:
+        link->node->snapshot.renew = true;
+        end(ship, false, "it came damaged: a new one is taken");
+        break;
     case SNAPSHOT_FAILED:
     case SNAPSHOT_STATE_COUNT:
         (void)snprintf(text, sizeof text, "%.*s", (int)status.text.size,

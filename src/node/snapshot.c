@@ -26,8 +26,11 @@ static bool is_due(const struct kvapp_node *node)
     const struct snapshot *snapshot = &node->snapshot;
     uint64_t applied = kv_applied_index(node->kv);
     uint64_t newest = storage_snapshot_newest(node->storage);
-    if (applied <= newest || io_now_us(node->io) < snapshot->retry_us) {
+    if (io_now_us(node->io) < snapshot->retry_us) {
         return false;
+    }
+    if (applied <= newest || snapshot->renew) {
+        return applied >= newest && snapshot->renew;
     }
     return applied - newest >= node->options.snapshot_entries ||
            (snapshot->log_bytes >= node->options.snapshot_bytes &&
@@ -76,6 +79,7 @@ static void begin(struct kvapp_node *node)
     snapshot->frozen = kv_freeze(node->kv);
     snapshot->ticket = node->newest_ticket;
     snapshot->log_bytes = 0;
+    snapshot->renew = false;
     snapshot->began_us = io_now_us(node->io);
     snapshot->taking.done = answered;
     snapshot->state = SNAPSHOT_WAITING;

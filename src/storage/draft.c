@@ -239,7 +239,8 @@ static void rename_start(struct draft *draft)
         answer(draft, -ECANCELED);
         return;
     }
-    if (draft->header->index <= storage->snapshots.newest.index) {
+    uint64_t newest = storage->snapshots.newest.index;
+    if (draft->header->index < newest || (draft->header->index == newest && !draft->renews)) {
         answer(draft, -EEXIST);
         return;
     }

@@ -34,6 +34,7 @@ struct draft {
     char *from;
     char *to;
     /* Of finish. */
+    bool renews; /* may take the place of the newest one, of the same index */
     const struct snapshot_header *header;
     struct slice membership;
     uint64_t gone;

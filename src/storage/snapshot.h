@@ -38,8 +38,9 @@ struct storage_snapshot_taking {
 };
 
 /*
- * Begins a snapshot of index meta->index, above that of every one before; the meta is copied.
- * At most one is being taken at a time. `done`: chunks may come.
+ * Begins a snapshot of index meta->index, above that of every one before; or of the newest's, which
+ * it replaces, for that one may have been damaged since. The meta is copied. At most one is being
+ * taken at a time. `done`: chunks may come.
  */
 void storage_snapshot_begin(struct storage *storage, struct storage_snapshot_taking *taking,
                             const struct storage_snapshot_meta *meta);

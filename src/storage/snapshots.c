@@ -33,9 +33,12 @@ bool snapshots_busy(const struct snapshots *snapshots)
 uint64_t snapshots_add(struct snapshots *snapshots, const struct snapshot_header *header,
                        uint64_t size, struct slice membership)
 {
-    CHECK(header->index > snapshots->newest.index);
-    uint64_t gone = snapshots->older;
-    snapshots->older = snapshots->newest.index;
+    CHECK(header->index >= snapshots->newest.index);
+    uint64_t gone = 0;
+    if (header->index > snapshots->newest.index) {
+        gone = snapshots->older;
+        snapshots->older = snapshots->newest.index;
+    }
     snapshots->newest = *header;
     snapshots->newest_size = size;
     buf_clear(&snapshots->membership);

@@ -171,6 +171,7 @@ void storage_snapshot_begin(struct storage *storage, struct storage_snapshot_tak
     storage->snapshots.taking = taking;
     taking->work.busy = true;
     draft_init(&taking->draft, storage, SNAPSHOT_TAKING_NAME, draft_moved);
+    taking->draft.renews = true;
     draft_create(&taking->draft);
 }
 

@@ -76,6 +76,7 @@ enum snapshot_state {
     SNAPSHOT_INSTALLED = 1, /* it is durable and applied */
     SNAPSHOT_UNWANTED = 2,  /* it has as much already, or cannot trust it yet */
     SNAPSHOT_FAILED = 3,    /* `text` says why */
+    SNAPSHOT_DAMAGED = 4,   /* what came does not verify: the sender's own may be damaged */
     SNAPSHOT_STATE_COUNT,
 };
 
