@@ -162,4 +162,24 @@ def a_damaged_newest_snapshot_is_replaced_by_the_one_before(env):
     check_all_there(cluster, written)
 
 
+@case(timeout=60)
+def a_leader_whose_snapshot_rots_takes_it_anew_for_a_follower(env):
+    cluster = env.cluster(arguments=["--snapshot-entries", str(ENTRIES)])
+    follower = cluster.followers()[0]
+    follower.kill()
+    written = fill(cluster, 150, 200, rounds=6)
+    for server in cluster.running:
+        newest = os.path.join(server.data, snapshots_of(server)[-1])
+        with open(newest, "r+b") as file:
+            file.seek(os.path.getsize(newest) // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 0x10]))
+    follower.start()
+    cluster.wait_equal(30)
+    expect("does not verify" in follower.log() or "not right" in follower.log(), "it noticed",
+           follower.log()[-600:])
+    check_all_there(cluster, written)
+
+
 run()

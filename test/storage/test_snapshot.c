@@ -100,6 +100,23 @@ static void the_newest_two_are_kept(void **state)
     assert_int_equal(storage_snapshot_oldest(bench->scene.storage), 5);
 }
 
+/* The newest one may have been damaged since; what is taken anew reads back, and only that. */
+static void the_newest_can_be_taken_anew(void **state)
+{
+    struct bench *bench = *state;
+    fill(bench, 9);
+    take(bench, 2);
+    take(bench, 5);
+    disk_bytes(bench->disk, path_of(5))->data[600] ^= 1;
+    take(bench, 5);
+    assert_int_equal(storage_snapshot_newest(bench->scene.storage), 5);
+    assert_int_equal(storage_snapshot_oldest(bench->scene.storage), 2);
+    assert_non_null(disk_bytes(bench->disk, path_of(2)));
+    struct storage_restored restored;
+    reopen(bench, &restored);
+    assert_int_equal(restored.snapshot_index, 5);
+}
+
 static void an_abandoned_snapshot_leaves_nothing(void **state)
 {
     struct bench *bench = *state;
@@ -393,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_snapshot_there_is_nothing_to_read_or_to_send,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_two_are_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_newest_can_be_taken_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_abandoned_snapshot_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_snapshot_that_was_overtaken_is_given_up, set_up,
                                         tear_down),
