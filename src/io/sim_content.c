@@ -276,12 +276,12 @@ void sim_content_forget(struct sim_content *content)
 {
     for (size_t i = 0; i < content->listed_count; i++) {
         struct sim_slot *slot = &content->slots[content->listed[i]];
-        for (unsigned sector = 0; sector < SECTORS; sector++) {
+        if (slot->cached == NULL && slot->rest != NULL) {
+            slot->cached = page_new(NULL);
+        }
+        for (unsigned sector = 0; sector < SECTORS && slot->cached != NULL; sector++) {
             size_t at = (size_t)sector * SIM_SECTOR_SIZE;
-            if (slot->cached == NULL && slot->rest != NULL) {
-                slot->cached = page_new(NULL);
-            }
-            if ((slot->dirty & (1u << sector)) == 0 && slot->cached != NULL) {
+            if ((slot->dirty & (1u << sector)) == 0) {
                 memcpy(slot->cached + at, (slot->rest == NULL ? zeros : slot->rest) + at,
                        SIM_SECTOR_SIZE);
             }

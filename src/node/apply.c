@@ -32,11 +32,11 @@ static void read_done(struct storage_read *read, int err, struct slice entries, 
     if (node->state != NODE_SERVING && node->state != NODE_DRAINING) {
         return;
     }
+    if (kv_applied_index(node->kv) < raft_base_index(node->raft)) {
+        return; /* A snapshot has replaced these entries meanwhile. */
+    }
     if (err != 0) {
         node_fail(node, err, sentence);
-        return;
-    }
-    if (node->restore.kv != NULL || count == 0) {
         return;
     }
     size_t at = 0;

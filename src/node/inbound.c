@@ -143,14 +143,12 @@ static int take_frame(void *context, const struct frame *frame)
     if (inbound->from == 0) {
         return take_hello(inbound, frame);
     }
-    bool offer = inbound->purpose == PEER_SNAPSHOT && frame->type == FRAME_SNAPSHOT_OFFER;
     if (inbound->purpose == PEER_SNAPSHOT) {
         io_timer_set(node->io, &inbound->deadline, io_now_us(node->io) + SNAPSHOT_SILENCE_US);
-        if (!offer) {
+        if (frame->type != FRAME_SNAPSHOT_OFFER) {
             return install_frame(inbound, frame);
         }
-    }
-    if (frame->type > RAFT_APPEND_RESPONSE && !offer) {
+    } else if (frame->type > RAFT_APPEND_RESPONSE) {
         return KV_ERR_MALFORMED;
     }
     if (node->inbox.size > INBOX_MAX) {

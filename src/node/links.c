@@ -61,6 +61,9 @@ static void report_down(struct link *link, const char *why)
 
 void link_close(struct link *link, const char *why)
 {
+    if (link->state == LINK_CONNECTING) {
+        io_connect_cancel(link->node->io, &link->connect);
+    }
     if (link->state == LINK_CLOSING || link->stream == NULL) {
         return;
     }
@@ -301,12 +304,8 @@ void links_flush(struct kvapp_node *node)
 
 static void stop(struct link *link)
 {
-    struct io *io = link->node->io;
     link->reported_down = true; /* What follows is this server's own doing. */
-    io_timer_cancel(io, &link->retry);
-    if (link->state == LINK_CONNECTING) {
-        io_connect_cancel(io, &link->connect);
-    }
+    io_timer_cancel(link->node->io, &link->retry);
     link_close(link, "this server stops");
 }
 

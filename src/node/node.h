@@ -124,7 +124,6 @@ struct ship {
     uint64_t term;  /* in which this server leads */
     uint64_t index; /* that Raft asked for; what is sent may be newer */
     struct storage_snapshot_source source;
-    bool source_open;
     bool reading;
     uint64_t first_offset; /* where this transfer began */
     uint64_t offset;       /* of the next piece */
@@ -391,6 +390,7 @@ void links_init(struct kvapp_node *node);
 void links_start(struct kvapp_node *node);
 void links_send(struct kvapp_node *node, const struct raft_message *message);
 void link_connect(struct link *link);
+/* Closes it, or gives up connecting. */
 void link_close(struct link *link, const char *why);
 /* Closes a link that is up, unless this is called again within `us`. */
 void link_expect(struct link *link, uint64_t us);

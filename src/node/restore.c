@@ -6,6 +6,13 @@
 
 #include <inttypes.h>
 
+static void fail(struct kvapp_node *node, int err)
+{
+    node_fail(node, err,
+              "the newest snapshot's checksums are right, but it holds no state of this version of "
+              "kvapp");
+}
+
 static void finish(struct kvapp_node *node)
 {
     struct restore *restore = &node->restore;
@@ -13,9 +20,7 @@ static void finish(struct kvapp_node *node)
     struct kv *kv = NULL;
     int err = kv_restore_end(restore->kv, meta->index, meta->digest, &kv);
     if (err != 0) {
-        node_fail(node, err,
-                  "the newest snapshot's checksums are right, but it holds no state of "
-                  "this version of kvapp");
+        fail(node, err);
         return;
     }
     restore->kv = NULL;
@@ -49,9 +54,7 @@ static void took(struct storage_snapshot_read *read, int err, struct slice raw,
     }
     err = kv_restore_chunk(restore->kv, raw);
     if (err != 0) {
-        node_fail(node, err,
-                  "the newest snapshot's checksums are right, but it holds no state of "
-                  "this version of kvapp");
+        fail(node, err);
         return;
     }
     storage_snapshot_read_next(node->storage, read);

@@ -23,15 +23,6 @@ static struct ship *ship_of(struct link *link)
     return CONTAINER_OF(link, struct ship, link);
 }
 
-static void close_source(struct ship *ship)
-{
-    if (ship->source_open) {
-        ship->source_open = false;
-        ship->reading = false;
-        storage_snapshot_source_close(ship->link.node->storage, &ship->source);
-    }
-}
-
 /* It is over; Raft hears of it in a turn (ships_step), once the connection is gone. */
 static void end(struct ship *ship, bool ok, const char *why)
 {
@@ -43,12 +34,10 @@ static void end(struct ship *ship, bool ok, const char *why)
     ship->ok = ok;
     ship->report_us = io_now_us(node->io) + (ok ? 0 : RETRY_US);
     io_timer_cancel(node->io, &ship->pace);
-    close_source(ship);
+    ship->reading = false;
+    storage_snapshot_source_close(node->storage, &ship->source);
     TRACE(&node->trace, TRACE_INFO, "snapshot %" PRIu64 " to node %" PRIu64 ": %s", ship->index,
           ship->link.id, why);
-    if (ship->link.state == LINK_CONNECTING) {
-        io_connect_cancel(node->io, &ship->link.connect);
-    }
     link_close(&ship->link, why);
 }
 
@@ -109,7 +98,6 @@ static void source_answered(struct storage_snapshot_source *source, int err, str
     struct ship *ship = CONTAINER_OF(source, struct ship, source);
     ship->reading = false;
     if (err != 0) {
-        ship->source_open = false;
         end(ship, false, sentence);
     } else if (ship->state == SHIP_OPENING) {
         opened(ship);
@@ -142,7 +130,6 @@ void ship_start(struct ship *ship, const struct raft_message *message, bool reac
     }
     ship->state = SHIP_OPENING;
     ship->source = (struct storage_snapshot_source){.done = source_answered};
-    ship->source_open = true;
     storage_snapshot_source_open(node->storage, &ship->source);
 }
 
@@ -246,7 +233,7 @@ void ships_step(struct kvapp_node *node)
             (node->role != RAFT_LEADER || raft_term(node->raft) != ship->term)) {
             end(ship, false, "this server leads no more");
         }
-        if (ship->state == SHIP_ENDED && ship->link.state == LINK_DOWN && !ship->reading &&
+        if (ship->state == SHIP_ENDED && ship->link.state == LINK_DOWN &&
             ship->report_us <= io_now_us(node->io)) {
             ship->state = SHIP_IDLE;
             step_shipped(node, ship->link.id, ship->index, ship->ok);

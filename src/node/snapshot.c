@@ -29,8 +29,11 @@ static bool is_due(const struct kvapp_node *node)
     if (io_now_us(node->io) < snapshot->retry_us) {
         return false;
     }
-    if (applied <= newest || snapshot->renew) {
-        return applied >= newest && snapshot->renew;
+    if (snapshot->renew) {
+        return applied >= newest;
+    }
+    if (applied <= newest) {
+        return false;
     }
     return applied - newest >= node->options.snapshot_entries ||
            (snapshot->log_bytes >= node->options.snapshot_bytes &&
@@ -153,11 +156,8 @@ void snapshot_stop(struct kvapp_node *node)
 
 void snapshot_done(struct snapshot *snapshot)
 {
-    if (snapshot->frozen != NULL) {
-        let_go(snapshot, SNAPSHOT_IDLE);
-    }
+    let_go(snapshot, SNAPSHOT_IDLE);
     if (snapshot->releasing != NULL) {
         CHECK(kv_snapshot_release(snapshot->releasing, SIZE_MAX));
     }
-    buf_done(&snapshot->chunk);
 }

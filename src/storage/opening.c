@@ -97,6 +97,14 @@ void opening_fail_io(struct opening *opening, int64_t result, const char *what, 
                  name, what, io_error_sentence(result));
 }
 
+void opening_fail_segment(struct opening *opening, int64_t result, const char *what,
+                          uint64_t number)
+{
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(number, name);
+    opening_fail_io(opening, result, what, name);
+}
+
 /* ---- VOTE ---- */
 
 static void vote_read(struct opening *opening, int64_t result)

@@ -107,6 +107,9 @@ __attribute__((format(printf, 3, 4))) void opening_fail(struct opening *opening,
 
 /* Ends it because the system failed to do what is named. */
 void opening_fail_io(struct opening *opening, int64_t result, const char *what, const char *name);
+/* The same, of a segment. */
+void opening_fail_segment(struct opening *opening, int64_t result, const char *what,
+                          uint64_t number);
 
 /* Steps that the next file begins with. */
 void choose_start(struct opening *opening);

@@ -419,9 +419,7 @@ static void header_read(struct opening *opening, int64_t result)
 static void sized(struct opening *opening, int64_t result)
 {
     if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->number, name);
-        opening_fail_io(opening, result, "reading the size of", name);
+        opening_fail_segment(opening, result, "reading the size of", opening->number);
         return;
     }
     opening->file_size = (uint64_t)result;
@@ -434,9 +432,7 @@ static void sized(struct opening *opening, int64_t result)
 static void end_synced(struct opening *opening, int64_t result)
 {
     if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->number, name);
-        opening_fail_io(opening, result, "syncing", name);
+        opening_fail_segment(opening, result, "syncing", opening->number);
         return;
     }
     io_forget(opening->storage->io, opening->file);
@@ -446,9 +442,7 @@ static void end_synced(struct opening *opening, int64_t result)
 static void segment_opened(struct opening *opening, int64_t result)
 {
     if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->number, name);
-        opening_fail_io(opening, result, "opening", name);
+        opening_fail_segment(opening, result, "opening", opening->number);
         return;
     }
     opening->file = opening->op.file;

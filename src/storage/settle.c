@@ -187,9 +187,7 @@ static void zero_next(struct opening *opening, int64_t result)
 {
     struct storage *storage = opening->storage;
     if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->tail.number, name);
-        opening_fail_io(opening, result, "writing", name);
+        opening_fail_segment(opening, result, "writing", opening->tail.number);
         return;
     }
     opening->position += (uint64_t)result;
@@ -228,9 +226,7 @@ static void spare_opened(struct opening *opening, int64_t result)
 {
     struct storage *storage = opening->storage;
     if (result < 0) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(opening->tail.number + 1, name);
-        opening_fail_io(opening, result, "opening", name);
+        opening_fail_segment(opening, result, "opening", opening->tail.number + 1);
         return;
     }
     storage->writer.next_file = opening->op.file;

@@ -249,7 +249,7 @@ class Cluster:
         return [server for server in self.running if server is not leader]
 
     def wait_equal(self, timeout=15.0):
-        """Until all running members applied the same index; their digests must be equal then."""
+        """Until all running members applied the same whole log; their digests must be equal."""
         deadline = time.monotonic() + timeout
         while True:
             states = [server.status() for server in self.running]
@@ -258,7 +258,7 @@ class Cluster:
                 if len(digests) != 1:
                     raise AssertionError("digests differ at index %d: %s" % (
                         states[0].applied, ["%016x" % state.digest for state in states]))
-                if len({state.last_index for state in states}) == 1:
+                if {state.last_index for state in states} == {states[0].applied}:
                     return states
             if time.monotonic() > deadline:
                 raise AssertionError("members did not come to agree: %s" % (states,))

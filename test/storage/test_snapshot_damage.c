@@ -125,19 +125,25 @@ static void check_refused(struct disk *disk)
     assert_non_null(strstr(found.sentence, "leave this server stopped"));
 }
 
+/* Each byte of the newest snapshot in turn, on a copy that `check` takes over. */
+static void flip_each_byte(struct disk *subject, void (*check)(struct disk *disk))
+{
+    size_t size = disk_bytes(subject, newest_path)->size;
+    for (size_t at = 0; at < size; at++) {
+        struct disk *disk = disk_copy(subject);
+        disk_bytes(disk, newest_path)->data[at] ^= (uint8_t)(1 << at % 8);
+        check(disk);
+    }
+}
+
 static void every_byte_of_a_snapshot_is_checked_and_the_one_before_takes_its_place(void **state)
 {
     (void)state;
     struct disk *subject = subject_new(OLDER);
-    size_t size = disk_bytes(subject, newest_path)->size;
     struct found found = open_disk(subject, true);
     assert_int_equal(found.snapshot, NEWEST);
     assert_true(found.first > 1);
-    for (size_t at = 0; at < size; at++) {
-        struct disk *disk = disk_copy(subject);
-        disk_bytes(disk, newest_path)->data[at] ^= (uint8_t)(1 << at % 8);
-        check_fallback(disk);
-    }
+    flip_each_byte(subject, check_fallback);
     disk_free(subject);
 }
 
@@ -146,12 +152,7 @@ static void a_damaged_snapshot_that_the_log_cannot_replace_is_refused(void **sta
 {
     (void)state;
     struct disk *subject = subject_new(NEWEST);
-    size_t size = disk_bytes(subject, newest_path)->size;
-    for (size_t at = 0; at < size; at++) {
-        struct disk *disk = disk_copy(subject);
-        disk_bytes(disk, newest_path)->data[at] ^= (uint8_t)(1 << at % 8);
-        check_refused(disk);
-    }
+    flip_each_byte(subject, check_refused);
     disk_free(subject);
 }
 
