@@ -42,7 +42,11 @@
     X(LOCKED, -26, "storage", "the data directory is in use by another server")                    \
     X(MISMATCH, -27, "storage", "the data directory belongs to another node or cluster")           \
     X(NOT_CACHED, -28, "storage", "the entry is not in memory")                                    \
-    X(STOPPED, -29, "usage", "the node or client was stopped")
+    X(STOPPED, -29, "usage", "the node or client was stopped")                                     \
+    X(NO_IDENTITY, -30, "storage", "the data directory belongs to no cluster yet")                 \
+    X(REMOVED, -31, "raft", "the server was removed from the cluster")                             \
+    X(DIVERGED, -32, "raft", "the server's state differs from the leader's")                       \
+    X(REFUSED, -33, "raft", "the change was refused")
 
 enum kv_err {
 #define KV_ERR_ENUM(code, number, kind, sentence) KV_ERR_##code = (number),

@@ -42,9 +42,10 @@ struct raft;
 struct trace;
 
 enum {
-    RAFT_MEMBERS_MAX = 9,   /* voters of both sets and learners together */
-    RAFT_RUNS_MAX = 16,     /* runs of terms in one append */
-    RAFT_MESSAGES_MAX = 64, /* messages that one step may send */
+    RAFT_MEMBERS_MAX = 9,    /* voters of both sets and learners together */
+    RAFT_RUNS_MAX = 16,      /* runs of terms in one append */
+    RAFT_MESSAGES_MAX = 64,  /* messages that one step may send */
+    RAFT_ADDRESS_SIZE = 264, /* "host:port" with its NUL */
 };
 
 enum raft_role {
@@ -78,6 +79,10 @@ struct raft_member {
     bool voter;        /* of the only, or the new, set */
     bool voter_old;    /* of the old set; only while joint */
     bool keep_learner; /* never promoted; not together with `voter` */
+
+    /* The driver's: the core keeps them, and takes a difference for a change of the membership. */
+    uint64_t incarnation; /* of its data directory; 0: not known yet */
+    char address[RAFT_ADDRESS_SIZE];
 };
 
 struct raft_membership {

@@ -148,6 +148,7 @@ static void greet(struct link *link)
         .cluster_id = link->node->config.cluster_id,
         .from = link->node->config.id,
         .to = link->id,
+        .address = slice_of_string(link->node->config.address),
     };
     peer_hello_encode(&hello, outbox_begin(&link->outbox));
     outbox_end(&link->outbox);

@@ -66,7 +66,8 @@ bool membership_is_valid(const struct raft_membership *membership)
 static bool member_equal(const struct raft_member *a, const struct raft_member *b)
 {
     return a->id == b->id && a->voter == b->voter && a->voter_old == b->voter_old &&
-           a->keep_learner == b->keep_learner;
+           a->keep_learner == b->keep_learner && a->incarnation == b->incarnation &&
+           strncmp(a->address, b->address, sizeof a->address) == 0;
 }
 
 bool membership_equal(const struct raft_membership *a, const struct raft_membership *b)

@@ -21,7 +21,7 @@ STATIC_CHECK(ENTRY_HEADER_SIZE == AT_ZERO + 3, "the reserved bytes end the heade
 void entry_encode(const struct entry *entry, uint8_t *at)
 {
     CHECK(entry->payload.size <= COMMAND_SIZE_MAX);
-    CHECK(entry->kind == ENTRY_NOOP || entry->kind == ENTRY_COMMAND);
+    CHECK(entry->kind <= ENTRY_MEMBERSHIP);
     put_u64(at + AT_INDEX, entry->index);
     put_u64(at + AT_TERM, entry->term);
     put_u64(at + AT_TIME, entry->time_ms);
@@ -43,7 +43,7 @@ int entry_decode(struct slice bytes, struct entry *ret_entry, size_t *ret_size)
     const uint8_t *at = bytes.data;
     uint32_t payload_size = get_u32(at + AT_SIZE);
     uint8_t kind = at[AT_KIND];
-    if (payload_size > COMMAND_SIZE_MAX || kind > ENTRY_COMMAND) {
+    if (payload_size > COMMAND_SIZE_MAX || kind > ENTRY_MEMBERSHIP) {
         return KV_ERR_MALFORMED;
     }
     if (at[AT_ZERO] != 0 || at[AT_ZERO + 1] != 0 || at[AT_ZERO + 2] != 0) {

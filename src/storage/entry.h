@@ -24,9 +24,9 @@ enum {
 };
 
 enum entry_kind {
-    ENTRY_NOOP = 0,    /* a new leader's first; payload empty */
-    ENTRY_COMMAND = 1, /* payload: a command of kv/command.h */
-                       /* ENTRY_MEMBERS comes with membership changes */
+    ENTRY_NOOP = 0,       /* a new leader's first; payload empty */
+    ENTRY_COMMAND = 1,    /* payload: a command of kv/command.h */
+    ENTRY_MEMBERSHIP = 2, /* payload: a membership of wire/membership.h */
 };
 
 struct entry {

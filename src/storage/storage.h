@@ -31,7 +31,8 @@ struct storage_handler {
     /*
      * Opening ended. err 0: ready. Otherwise nothing was changed on the disk, `sentence` says what
      * is wrong with which file and what to do, and only storage_close may follow. KV_ERR_LOCKED,
-     * KV_ERR_MISMATCH (identity), KV_ERR_DAMAGED, KV_ERR_VERSION, KV_ERR_FULL, KV_ERR_IO.
+     * KV_ERR_MISMATCH (another node's), KV_ERR_NO_IDENTITY, KV_ERR_DAMAGED, KV_ERR_VERSION,
+     * KV_ERR_FULL, KV_ERR_IO.
      */
     void (*opened)(void *context, int err, const char *sentence);
     /* Everything flushed under this and all earlier tickets is durable. */
@@ -43,8 +44,9 @@ struct storage_handler {
 };
 
 struct storage_options {
-    const char *path; /* made, with its parents, when it is not there */
-    uint64_t cluster_id;
+    const char *path;    /* made, with its parents, when it is not there */
+    uint64_t cluster_id; /* of a directory that is made anew; 0: `opened` says KV_ERR_NO_IDENTITY in
+                            place of making one */
     uint64_t node_id;
     uint64_t segment_size; /* bytes of one log segment, at least 4 MiB, so that every entry fits
                               (less only where all entries are known to be small, as in tests) */
@@ -85,7 +87,18 @@ struct storage_snapshot_meta {
     struct slice membership; /* the members at that index, in an encoding that is not looked at */
 };
 
+/* An entry of kind ENTRY_MEMBERSHIP in the log. */
+struct storage_membership {
+    uint64_t index;
+    struct slice payload;
+};
+
 struct storage_restored {
+    uint64_t cluster_id;  /* as the directory's identity says */
+    uint64_t incarnation; /* not 0; drawn when the directory was made, so a wiped server has a new
+                             one */
+    const struct storage_membership *memberships; /* indexes rise; valid until the next call */
+    size_t membership_count;
     uint64_t term;
     uint64_t voted_for;
     const struct storage_run *runs; /* valid until the next call */

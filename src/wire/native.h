@@ -36,6 +36,15 @@ enum frame_type {
     FRAME_SNAPSHOT_OFFER = 11,
     FRAME_SNAPSHOT_BYTES = 12,
     FRAME_SNAPSHOT_STATUS = 13,
+    /* 14 is Raft's. */
+    FRAME_STATE_DIGEST = 15, /* peers */
+    FRAME_READ_INDEX_REQUEST = 16,
+    FRAME_READ_INDEX_RESPONSE = 17,
+    FRAME_ADMIN_REQUEST = 20, /* client port */
+    FRAME_ADMIN_RESPONSE = 21,
+    FRAME_BACKUP_REQUEST = 22,
+    FRAME_BACKUP_RESPONSE = 23,
+    FRAME_READ_REQUEST = 24,
 };
 
 struct frame {

@@ -6,7 +6,8 @@
  * Payloads, little-endian; every Raft message begins with `from u64 │ to u64 │ term u64`:
  *
  *     PeerHello       protocol_min u16 │ protocol_max u16 │ purpose u32 │ cluster_id u64 │ from u64
- *                     │ to u64
+ *                     │ to u64 │ incarnation u64 │ membership_index u64 │ priority u32
+ *                     │ address (size u32, bytes)
  *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
  *                     │ text (size u32, bytes)
  *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64
@@ -27,6 +28,8 @@
 
 #include "base/assert.h"
 
+#include <string.h>
+
 enum message_flags {
     FLAG_PRE = 1 << 0,
     FLAG_TRANSFER = 1 << 1,
@@ -45,6 +48,10 @@ void peer_hello_encode(const struct peer_hello *hello, struct buf *out)
     buf_put_u64(out, hello->cluster_id);
     buf_put_u64(out, hello->from);
     buf_put_u64(out, hello->to);
+    buf_put_u64(out, hello->incarnation);
+    buf_put_u64(out, hello->membership_index);
+    buf_put_u32(out, hello->priority);
+    buf_put_sized(out, hello->address);
     frame_end(out, mark);
 }
 
@@ -57,12 +64,19 @@ int peer_hello_decode(struct slice payload, struct peer_hello *ret_hello)
     hello.cluster_id = reader_u64(&reader);
     hello.from = reader_u64(&reader);
     hello.to = reader_u64(&reader);
+    hello.incarnation = reader_u64(&reader);
+    hello.membership_index = reader_u64(&reader);
+    hello.priority = reader_u32(&reader);
+    hello.address = reader_sized(&reader);
     if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT) {
         return KV_ERR_MALFORMED;
     }
     hello.purpose = (enum peer_purpose)purpose;
+    bool joins = purpose == PEER_JOIN;
     if (hello.protocol_min == 0 || hello.protocol_min > hello.protocol_max || hello.from == 0 ||
-        hello.to == 0 || hello.from == hello.to) {
+        joins != (hello.to == 0) || joins != (hello.cluster_id == 0) || hello.from == hello.to ||
+        hello.address.size == 0 || hello.address.size >= ADDRESS_SIZE_MAX ||
+        memchr(hello.address.data, '\0', hello.address.size) != NULL) {
         return KV_ERR_MALFORMED;
     }
     *ret_hello = hello;

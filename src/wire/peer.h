@@ -21,6 +21,7 @@ enum { PEER_PROTOCOL_MIN = 1, PEER_PROTOCOL_MAX = 1 };
 enum peer_purpose {
     PEER_MESSAGES = 0,
     PEER_SNAPSHOT = 1, /* one snapshot; here both sides speak */
+    PEER_JOIN = 2,     /* a new server asks for the cluster's id, with 0 for it, and no more */
     PEER_PURPOSE_COUNT,
 };
 
@@ -29,12 +30,16 @@ struct peer_hello {
     uint16_t protocol_max;
     enum peer_purpose purpose;
     uint64_t cluster_id;
-    uint64_t from; /* node ids */
-    uint64_t to;
+    uint64_t from;             /* node ids */
+    uint64_t to;               /* 0: whoever answers (PEER_JOIN) */
+    uint64_t incarnation;      /* of the sender's data directory; 0: it has none yet */
+    uint64_t membership_index; /* of the newest committed membership the sender has; 0: none */
+    uint32_t priority;         /* for leading: see kvapp_node_options */
+    struct slice address;      /* the sender's raft address, for who does not know it otherwise */
 };
 
 struct peer_welcome {
-    int status;        /* 0, KV_ERR_VERSION or KV_ERR_FOREIGN */
+    int status;        /* 0, KV_ERR_VERSION, KV_ERR_FOREIGN or KV_ERR_REMOVED */
     uint16_t protocol; /* chosen: the highest that both speak */
     uint64_t cluster_id;
     uint64_t id;

@@ -4,6 +4,7 @@ STATIC_CHECK((int)MESSAGE_VOTE_REQUEST == (int)RAFT_VOTE_REQUEST, "kinds are fra
 STATIC_CHECK((int)MESSAGE_CLIENT_REQUEST == (int)FRAME_CLIENT_REQUEST, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_SNAPSHOT_STATUS == (int)FRAME_SNAPSHOT_STATUS, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_TIMEOUT_NOW == (int)RAFT_TIMEOUT_NOW, "kinds are frame types");
 
 /* ---- random contents ---- */
 
@@ -66,9 +67,6 @@ static void any_append(struct prng *prng, struct raft_message *raft)
 static void any_raft(struct prng *prng, enum message_kind kind, struct raft_message *raft)
 {
     *raft = (struct raft_message){.type = (enum raft_message_type)kind};
-    if (kind == MESSAGE_TIMEOUT_NOW) {
-        raft->type = RAFT_TIMEOUT_NOW;
-    }
     raft->from = any_id(prng);
     raft->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
     raft->term = any_u64(prng);
@@ -174,9 +172,15 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         ret_message->hello.protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
         ret_message->hello.purpose =
             (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
-        ret_message->hello.cluster_id = any_u64(prng);
         ret_message->hello.from = any_id(prng);
-        ret_message->hello.to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+        if (ret_message->hello.purpose != PEER_JOIN) {
+            ret_message->hello.cluster_id = any_id(prng);
+            ret_message->hello.to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+        }
+        ret_message->hello.incarnation = any_u64(prng);
+        ret_message->hello.membership_index = any_u64(prng);
+        ret_message->hello.priority = (uint32_t)any_u64(prng);
+        ret_message->hello.address = any_address(prng, arena);
         break;
     case MESSAGE_PEER_WELCOME: {
         static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
@@ -218,11 +222,6 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
 }
 
 /* ---- encoding and decoding by kind ---- */
-
-enum message_kind message_kind_of(uint8_t frame_type)
-{
-    return frame_type == RAFT_TIMEOUT_NOW ? MESSAGE_TIMEOUT_NOW : (enum message_kind)frame_type;
-}
 
 void message_encode(const struct message *message, struct buf *out)
 {
@@ -271,7 +270,7 @@ void message_encode(const struct message *message, struct buf *out)
 
 int message_decode(const struct frame *frame, struct message *ret_message)
 {
-    *ret_message = (struct message){.kind = message_kind_of(frame->type)};
+    *ret_message = (struct message){.kind = (enum message_kind)frame->type};
     switch (ret_message->kind) {
     case MESSAGE_CLIENT_REQUEST:
         return client_request_decode(frame->payload, &ret_message->request);
@@ -390,7 +389,11 @@ bool message_equal(const struct message *a, const struct message *b)
         return a->hello.protocol_min == b->hello.protocol_min &&
                a->hello.protocol_max == b->hello.protocol_max &&
                a->hello.purpose == b->hello.purpose && a->hello.cluster_id == b->hello.cluster_id &&
-               a->hello.from == b->hello.from && a->hello.to == b->hello.to;
+               a->hello.from == b->hello.from && a->hello.to == b->hello.to &&
+               a->hello.incarnation == b->hello.incarnation &&
+               a->hello.membership_index == b->hello.membership_index &&
+               a->hello.priority == b->hello.priority &&
+               slice_equal(a->hello.address, b->hello.address);
     case MESSAGE_PEER_WELCOME:
         return a->welcome.status == b->welcome.status &&
                a->welcome.protocol == b->welcome.protocol &&

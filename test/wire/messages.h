@@ -52,7 +52,6 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
                     struct message *ret_message);
 
 /* Appends the whole frame. */
-enum message_kind message_kind_of(uint8_t frame_type);
 void message_encode(const struct message *message, struct buf *out);
 
 /* 0 or KV_ERR_MALFORMED; slices borrow from the frame. The frame's type must be known. */

@@ -2,6 +2,7 @@
 #include "messages.h"
 
 #include "base/hash.h"
+#include "wire/membership.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -442,13 +443,18 @@ static void a_command_over_its_limit_is_refused_before_it_is_looked_at(void **st
 static void handshakes_that_contradict_themselves_are_malformed(void **state)
 {
     (void)state;
-    struct message hello = {
-        .kind = MESSAGE_PEER_HELLO,
-        .hello = {.protocol_min = 1, .protocol_max = 2, .cluster_id = 9, .from = 1, .to = 2}};
-    /* Version 0, min over max, no purpose, nobody calls, nobody is called, a call to oneself.
-     */
-    const struct damage hellos[] = {{0, 0},  {0, 3}, {4, PEER_PURPOSE_COUNT}, {5, 1}, {16, 0},
-                                    {24, 0}, {24, 1}};
+    struct message hello = {.kind = MESSAGE_PEER_HELLO,
+                            .hello = {.protocol_min = 1,
+                                      .protocol_max = 2,
+                                      .cluster_id = 9,
+                                      .from = 1,
+                                      .to = 2,
+                                      .address = slice_of_string("h:1")}};
+    /* Version 0, min over max, no purpose, nobody calls, nobody is called, a call to oneself,
+     * one that joins and knows all, no address, a NUL in it. */
+    const struct damage hellos[] = {{0, 0},  {0, 3},  {4, PEER_PURPOSE_COUNT}, {5, 1}, {16, 0},
+                                    {24, 0}, {24, 1}, {4, PEER_JOIN},          {8, 0}, {52, 0},
+                                    {57, 0}};
     assert_each_damage_refused(&hello, hellos, sizeof hellos / sizeof hellos[0]);
 
     struct message welcome = {.kind = MESSAGE_PEER_WELCOME,
@@ -551,10 +557,56 @@ static void runs_that_do_not_add_up_are_malformed(void **state)
     buf_done(&out);
 }
 
+/* ---- memberships ---- */
+
+static const struct raft_membership some_membership = {
+    .count = 3,
+    .joint = true,
+    .members = {{.id = 1, .voter_old = true, .incarnation = 77, .address = "127.0.0.1:8080"},
+                {.id = 2, .voter = true, .voter_old = true, .address = "[::1]:8081"},
+                {.id = 9, .keep_learner = true, .address = "host:1"}},
+};
+
+static void a_membership_survives_the_round_trip(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    membership_encode(&some_membership, &out);
+    struct raft_membership got;
+    assert_int_equal(membership_decode(buf_slice(&out), &got), 0);
+    assert_memory_equal(&got, &some_membership, sizeof got);
+    for (size_t size = 0; size < out.size; size++) {
+        assert_int_equal(membership_decode(slice_of(out.data, size), &got), KV_ERR_MALFORMED);
+    }
+    buf_put_u8(&out, 0);
+    assert_int_equal(membership_decode(buf_slice(&out), &got), KV_ERR_MALFORMED);
+    buf_done(&out);
+}
+
+static void memberships_that_cannot_be_are_malformed(void **state)
+{
+    (void)state;
+    /* Flags, too many, ids that do not rise, a member's flags, a NUL and a port that is none. */
+    const struct damage damages[] = {{1, 2}, {2, 10}, {3, 1}, {4, 10}, {20, 8}, {30, 0}, {41, 'x'}};
+    for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
+        struct buf out = {0};
+        membership_encode(&some_membership, &out);
+        struct raft_membership got;
+        assert_int_not_equal(out.data[damages[i].offset], damages[i].value);
+        out.data[damages[i].offset] = damages[i].value;
+        assert_int_equal(membership_decode(buf_slice(&out), &got), KV_ERR_MALFORMED);
+        out.data[0] = 2;
+        assert_int_equal(membership_decode(buf_slice(&out), &got), KV_ERR_VERSION);
+        buf_done(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_survives_the_round_trip),
+        cmocka_unit_test(a_membership_survives_the_round_trip),
+        cmocka_unit_test(memberships_that_cannot_be_are_malformed),
         cmocka_unit_test(a_stream_gives_the_same_frames_however_it_is_cut),
         cmocka_unit_test(unknown_types_are_left_to_the_caller),
         cmocka_unit_test(the_largest_frame_passes_and_one_byte_more_does_not),

@@ -1,0 +1,22 @@
+/*
+ * A membership as bytes: the payload of a log entry of kind ENTRY_MEMBERSHIP, and what a snapshot
+ * says of the members at its index.
+ *
+ *     version u8 (1) │ flags u8 (1: joint) │ count u16
+ *     │ count × (id u64 │ incarnation u64 │ flags u32 │ address (size u32, bytes))
+ *
+ * Flags of a member: 1 voter, 2 voter of the old set, 4 kept learner. Ids rise.
+ */
+#ifndef WIRE_MEMBERSHIP_H
+#define WIRE_MEMBERSHIP_H
+
+#include "base/bytes.h"
+#include "kvapp/raft.h"
+
+void membership_encode(const struct raft_membership *membership, struct buf *out);
+
+/* 0; KV_ERR_VERSION; KV_ERR_MALFORMED: also when ids do not rise or an address is no "host:port".
+ * Whether it makes sense to Raft is for the core. */
+int membership_decode(struct slice payload, struct raft_membership *ret_membership);
+
+#endif
