@@ -131,7 +131,7 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     inbound->purpose = hello.purpose;
     if (hello.purpose == PEER_MESSAGES) {
         io_timer_cancel(node->io, &inbound->deadline);
-        links_kick(node, hello.from);
+        links_greeted(node, hello.from, hello.unheard);
     }
     return 0;
 }
@@ -271,6 +271,18 @@ void inbound_expire(struct kvapp_node *node)
             start_close(inbound);
         }
     }
+    links_renew(node, longest_us);
+}
+
+bool inbound_is_connected(const struct kvapp_node *node, uint64_t from)
+{
+    for (const struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
+        const struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        if (inbound->from == from && inbound->purpose == PEER_MESSAGES && !inbound->closing) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void inbound_stop(struct kvapp_node *node)

@@ -100,6 +100,7 @@ static int take_frame(void *context, const struct frame *frame)
     }
     io_timer_cancel(node->io, &link->retry);
     link->state = LINK_UP;
+    link->up_us = io_now_us(node->io);
     link->backoff_us = BACKOFF_MIN_US;
     link->reported_down = false;
     if (link->purpose == PEER_SNAPSHOT) {
@@ -148,6 +149,7 @@ static void greet(struct link *link)
         .cluster_id = link->node->config.cluster_id,
         .from = link->node->config.id,
         .to = link->id,
+        .unheard = !inbound_is_connected(link->node, link->id),
         .address = slice_of_string(link->node->config.address),
     };
     peer_hello_encode(&hello, outbox_begin(&link->outbox));
@@ -257,13 +259,35 @@ void links_start(struct kvapp_node *node)
     }
 }
 
-void links_kick(struct kvapp_node *node, uint64_t id)
+void links_greeted(struct kvapp_node *node, uint64_t id, bool unheard)
+{
+    uint64_t now_us = io_now_us(node->io);
+    uint64_t crossing_us = 1000 * (uint64_t)node->config.timing.election_min_ms;
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        if (link->id != id) {
+            continue;
+        }
+        if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
+            link->backoff_us = BACKOFF_MIN_US;
+            io_timer_set(node->io, &link->retry, now_us);
+        } else if (unheard && link->state == LINK_UP && now_us - link->up_us > crossing_us) {
+            link_close(link, "it knows of no connection from here");
+        }
+    }
+}
+
+/*
+ * A member that was restarted, or has closed a connection, says so once. When that is lost, the
+ * other end sends into the void until TCP tries again, which may take as long as the outage took.
+ */
+void links_renew(struct kvapp_node *node, uint64_t longest_us)
 {
     for (size_t i = 0; i < node->link_count; i++) {
         struct link *link = &node->links[i];
-        if (link->id == id && link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
-            link->backoff_us = BACKOFF_MIN_US;
-            io_timer_set(node->io, &link->retry, io_now_us(node->io));
+        if (link->state == LINK_UP && io_now_us(node->io) - link->up_us > longest_us &&
+            !inbound_is_connected(node, link->id)) {
+            link_close(link, "it has not connected to this server: it is greeted anew");
         }
     }
 }

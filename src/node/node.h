@@ -90,6 +90,7 @@ struct link {
     enum link_state state;
     bool reported_down; /* a failure was logged; the next one is not until it was up */
     uint64_t backoff_us;
+    uint64_t up_us; /* since when it is up */
     struct io_timer retry;
     struct io_connect connect;
     struct io_stream *stream;
@@ -394,7 +395,10 @@ void link_connect(struct link *link);
 void link_close(struct link *link, const char *why);
 /* Closes a link that is up, unless this is called again within `us`. */
 void link_expect(struct link *link, uint64_t us);
-void links_kick(struct kvapp_node *node, uint64_t id);
+/* A server has connected here, and perhaps says that it has no connection from this one. */
+void links_greeted(struct kvapp_node *node, uint64_t id, bool unheard);
+/* Greets anew who has been without a connection to this server for so long. */
+void links_renew(struct kvapp_node *node, uint64_t longest_us);
 void links_flush(struct kvapp_node *node);
 void links_stop(struct kvapp_node *node);
 void links_done(struct kvapp_node *node);
@@ -406,6 +410,7 @@ void feed_done(struct link *link);
 int inbound_listen(struct kvapp_node *node, const struct io_address *address);
 void inbound_resume(struct kvapp_node *node);
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
+bool inbound_is_connected(const struct kvapp_node *node, uint64_t from);
 void inbound_expire(struct kvapp_node *node);
 void inbound_stop(struct kvapp_node *node);
 

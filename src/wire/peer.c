@@ -7,7 +7,7 @@
  *
  *     PeerHello       protocol_min u16 │ protocol_max u16 │ purpose u32 │ cluster_id u64 │ from u64
  *                     │ to u64 │ incarnation u64 │ membership_index u64 │ priority u32
- *                     │ address (size u32, bytes)
+ *                     │ flags u32 (1: unheard) │ address (size u32, bytes)
  *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
  *                     │ text (size u32, bytes)
  *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64
@@ -35,6 +35,7 @@ enum message_flags {
     FLAG_TRANSFER = 1 << 1,
     FLAG_GRANTED = 1 << 1,
     FLAG_SUCCESS = 1 << 0,
+    FLAG_UNHEARD = 1 << 0,
 };
 
 /* ---- handshake ---- */
@@ -51,6 +52,7 @@ void peer_hello_encode(const struct peer_hello *hello, struct buf *out)
     buf_put_u64(out, hello->incarnation);
     buf_put_u64(out, hello->membership_index);
     buf_put_u32(out, hello->priority);
+    buf_put_u32(out, hello->unheard ? FLAG_UNHEARD : 0);
     buf_put_sized(out, hello->address);
     frame_end(out, mark);
 }
@@ -67,8 +69,10 @@ int peer_hello_decode(struct slice payload, struct peer_hello *ret_hello)
     hello.incarnation = reader_u64(&reader);
     hello.membership_index = reader_u64(&reader);
     hello.priority = reader_u32(&reader);
+    uint32_t flags = reader_u32(&reader);
+    hello.unheard = flags == FLAG_UNHEARD;
     hello.address = reader_sized(&reader);
-    if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT) {
+    if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT || flags > FLAG_UNHEARD) {
         return KV_ERR_MALFORMED;
     }
     hello.purpose = (enum peer_purpose)purpose;

@@ -35,6 +35,7 @@ struct peer_hello {
     uint64_t incarnation;      /* of the sender's data directory; 0: it has none yet */
     uint64_t membership_index; /* of the newest committed membership the sender has; 0: none */
     uint32_t priority;         /* for leading: see kvapp_node_options */
+    bool unheard;              /* the sender has no connection from the receiver */
     struct slice address;      /* the sender's raft address, for who does not know it otherwise */
 };
 

@@ -180,6 +180,7 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         ret_message->hello.incarnation = any_u64(prng);
         ret_message->hello.membership_index = any_u64(prng);
         ret_message->hello.priority = (uint32_t)any_u64(prng);
+        ret_message->hello.unheard = any_bool(prng);
         ret_message->hello.address = any_address(prng, arena);
         break;
     case MESSAGE_PEER_WELCOME: {
@@ -392,7 +393,7 @@ bool message_equal(const struct message *a, const struct message *b)
                a->hello.from == b->hello.from && a->hello.to == b->hello.to &&
                a->hello.incarnation == b->hello.incarnation &&
                a->hello.membership_index == b->hello.membership_index &&
-               a->hello.priority == b->hello.priority &&
+               a->hello.priority == b->hello.priority && a->hello.unheard == b->hello.unheard &&
                slice_equal(a->hello.address, b->hello.address);
     case MESSAGE_PEER_WELCOME:
         return a->welcome.status == b->welcome.status &&
