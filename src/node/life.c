@@ -117,6 +117,25 @@ static void serve(struct kvapp_node *node)
     clients_start(node);
 }
 
+/* Whether the directory belongs to the cluster that was named; otherwise the node ends. */
+static bool is_own_cluster(struct kvapp_node *node)
+{
+    struct storage_restored restored;
+    storage_restored(node->storage, &restored);
+    if (restored.cluster_id == node->config.cluster_id) {
+        return true;
+    }
+    char sentence[1024];
+    (void)snprintf(sentence, sizeof sentence,
+                   "%s belongs to node %" PRIu64 " of cluster %016" PRIx64
+                   ", but was asked to serve node %" PRIu64 " of cluster %016" PRIx64
+                   "; name the right directory, or the node and cluster it belongs to",
+                   restored.path, node->config.id, restored.cluster_id, node->config.id,
+                   node->config.cluster_id);
+    node_fail(node, KV_ERR_MISMATCH, sentence);
+    return false;
+}
+
 static void opened(void *context, int err, const char *sentence)
 {
     struct kvapp_node *node = context;
@@ -124,7 +143,7 @@ static void opened(void *context, int err, const char *sentence)
         node_fail(node, err, sentence);
         return;
     }
-    if (node->state != NODE_STARTING) {
+    if (node->state != NODE_STARTING || !is_own_cluster(node)) {
         return;
     }
     if (storage_snapshot_newest(node->storage) > 0) {

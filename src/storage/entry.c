@@ -12,7 +12,7 @@ enum {
     AT_TERM = ENTRY_TERM_OFFSET,
     AT_TIME = 24,
     AT_SIZE = ENTRY_SIZE_OFFSET,
-    AT_KIND = 36,
+    AT_KIND = ENTRY_KIND_OFFSET,
     AT_ZERO = 37,
 };
 

@@ -21,6 +21,7 @@ enum {
     ENTRY_INDEX_OFFSET = 8,
     ENTRY_TERM_OFFSET = 16,
     ENTRY_SIZE_OFFSET = 32,
+    ENTRY_KIND_OFFSET = 36,
 };
 
 enum entry_kind {
@@ -45,7 +46,7 @@ static inline size_t entry_encoded_size(size_t payload_size)
 /* The size of the whole encoding at `at`, which has been checked with entry_decode before. */
 static inline size_t entry_size_at(const uint8_t *at)
 {
-    return ENTRY_HEADER_SIZE + get_u32(at + 32);
+    return ENTRY_HEADER_SIZE + get_u32(at + ENTRY_SIZE_OFFSET);
 }
 
 /* Writes the entry's encoding to `at`, which has room for entry_encoded_size(payload.size). */

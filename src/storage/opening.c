@@ -189,6 +189,13 @@ static void check_files(struct opening *opening)
                      storage->path, has_log ? "a log" : "votes");
         return;
     }
+    if (!opening->has_identity && storage->identity.cluster_id == 0) {
+        opening_fail(opening, KV_ERR_NO_IDENTITY,
+                     "%s: holds no server's files yet, and it is not known to which cluster they "
+                     "are to belong",
+                     storage->path);
+        return;
+    }
     if (!opening->has_vote && has_log) {
         opening_fail(opening, KV_ERR_DAMAGED,
                      "%s/VOTE is missing, though the directory holds a log; the votes this server "
@@ -216,22 +223,23 @@ static void identity_read(struct opening *opening, int64_t result)
     struct identity found;
     int err = identity_decode(slice_of(opening->bytes.data, (size_t)result), &found);
     if (err != 0) {
-        opening_fail(opening, err, "%s/IDENTITY: %s; restore the file from a copy", storage->path,
+        opening_fail(opening, err, "%s/IDENTITY: %s", storage->path,
                      err == KV_ERR_VERSION
-                         ? "was written in a format that this version does not know"
-                         : "damaged, so it is not known to which server the directory belongs");
+                         ? "was written in a format that this version does not know; start the "
+                           "version that wrote it"
+                         : "damaged, so it is not known to which server the directory belongs; "
+                           "restore the file from a copy");
         return;
     }
-    if (found.cluster_id != storage->identity.cluster_id ||
-        found.node_id != storage->identity.node_id) {
+    if (found.node_id != storage->identity.node_id) {
         opening_fail(opening, KV_ERR_MISMATCH,
                      "%s belongs to node %" PRIu64 " of cluster %016" PRIx64
-                     ", but was asked to serve node %" PRIu64 " of cluster %016" PRIx64
-                     "; name the right directory, or the node and cluster it belongs to",
-                     storage->path, found.node_id, found.cluster_id, storage->identity.node_id,
-                     storage->identity.cluster_id);
+                     ", but was asked to serve node %" PRIu64
+                     "; name the right directory, or the node it belongs to",
+                     storage->path, found.node_id, found.cluster_id, storage->identity.node_id);
         return;
     }
+    storage->identity = found;
     check_files(opening);
 }
 

@@ -95,6 +95,7 @@ static void begin_at(struct opening *opening, const struct batch *batch)
     opening->based = true;
     opening->reset_seen = opening->reset_seen || batch->reset;
     terms_reset(&storage->terms, batch->first_index, batch->previous_term);
+    membership_list_truncate(&storage->memberships, 0);
     cache_restart(&storage->cache, batch->first_index);
     extents_clear(&storage->extents);
 }
@@ -118,6 +119,7 @@ static bool continue_with(struct opening *opening, const struct batch *batch)
         return false;
     }
     terms_truncate(terms, first);
+    membership_list_truncate(&storage->memberships, first);
     cache_truncate(&storage->cache, first);
     return true;
 }
@@ -134,6 +136,10 @@ static bool take_batch(struct opening *opening, const struct batch *batch, const
         size_t size = entry_encoded_size(get_u32(at + ENTRY_SIZE_OFFSET));
         if (!terms_add(&storage->terms, get_u64(at + ENTRY_TERM_OFFSET))) {
             return false;
+        }
+        if (at[ENTRY_KIND_OFFSET] == ENTRY_MEMBERSHIP) {
+            membership_list_add(&storage->memberships, batch->first_index + i,
+                                slice_of(at + ENTRY_HEADER_SIZE, size - ENTRY_HEADER_SIZE));
         }
         memcpy(cache_extend(&storage->cache, size), at, size);
         extents_batch_entry(&storage->extents, size);

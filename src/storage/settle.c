@@ -92,6 +92,8 @@ static void make_opened(struct opening *opening, int64_t result)
     opening->file = opening->op.file;
     buf_clear(&opening->bytes);
     if (!opening->has_identity) {
+        /* Any number but 0. */
+        storage->identity.incarnation = io_random(storage->io) | 1;
         identity_encode(&storage->identity, buf_extend(&opening->bytes, IDENTITY_SIZE));
     } else {
         opening->vote = (struct vote){.first_segment = 1};
@@ -170,7 +172,9 @@ static void settle_end(struct opening *opening)
     if (opening->discard) {
         const struct snapshot_header *newest = &storage->snapshots.newest;
         storage_restart_log(storage, newest->index, newest->term);
+        membership_list_truncate(&storage->memberships, 0);
     }
+    membership_list_trim(&storage->memberships, storage->snapshots.newest.index);
     bool lifted = lift_term(storage);
     uint64_t sequence = storage->writer.sequence;
     bool sealed = sequence > 0 && opening->vote.synced_sequence >= sequence;

@@ -233,6 +233,11 @@ void storage_restored(struct storage *storage, struct storage_restored *ret_rest
     CHECK(storage->state == STORAGE_OPEN);
     const struct snapshot_header *newest = &storage->snapshots.newest;
     *ret_restored = (struct storage_restored){
+        .path = storage->path,
+        .cluster_id = storage->identity.cluster_id,
+        .incarnation = storage->identity.incarnation,
+        .memberships = storage->memberships.at,
+        .membership_count = storage->memberships.count,
         .term = storage->staged_vote.term,
         .voted_for = storage->staged_vote.voted_for,
         .runs = storage->terms.runs,

@@ -103,6 +103,7 @@ static void storage_end(struct storage *storage)
     extents_done(&storage->extents);
     segments_done(&storage->segments);
     terms_done(&storage->terms);
+    membership_list_done(&storage->memberships);
     snapshots_done(&storage->snapshots);
     free(storage->path);
     free(storage);

@@ -2,7 +2,7 @@
  * Durability: one data directory with the identity, the lock, the term and vote, and the log.
  *
  *     DIR/LOCK           locked while a server runs
- *     DIR/IDENTITY       cluster id, node id
+ *     DIR/IDENTITY       cluster id, node id, incarnation
  *     DIR/VOTE           two alternating checksummed slots: term, voted_for, newest synced batch
  *     DIR/log-%016x      segments of batches of entries
  *     DIR/snapshot-%016x whole states of the state machine; snapshot.h
@@ -94,10 +94,12 @@ struct storage_membership {
 };
 
 struct storage_restored {
+    const char *path;     /* of the directory; valid until storage_close */
     uint64_t cluster_id;  /* as the directory's identity says */
     uint64_t incarnation; /* not 0; drawn when the directory was made, so a wiped server has a new
                              one */
-    const struct storage_membership *memberships; /* indexes rise; valid until the next call */
+    /* Those that the start found behind the snapshot; indexes rise. Valid until storage_close. */
+    const struct storage_membership *memberships;
     size_t membership_count;
     uint64_t term;
     uint64_t voted_for;

@@ -21,6 +21,7 @@
 #include "storage/extent.h"
 #include "storage/identity.h"
 #include "storage/maker.h"
+#include "storage/membership_list.h"
 #include "storage/segment.h"
 #include "storage/snapshots.h"
 #include "storage/storage.h"
@@ -70,7 +71,8 @@ struct storage {
     struct opening *opening; /* only while opening */
     struct cache cache;
     struct extents extents;
-    struct terms terms; /* of what is staged */
+    struct terms terms;                 /* of what is staged */
+    struct membership_list memberships; /* that the start found */
     struct segments segments;
     struct vote_file vote;
     struct maker maker;

@@ -18,7 +18,7 @@ from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=w
 
 SMALL = ["--segment-size", "4M"]
 LOG = "log-%016x"
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 FLIP_SECONDS_MAX = 12.0
 HARM_SECONDS_MAX = 10.0
 SERVER_SAMPLES = 24
@@ -320,7 +320,7 @@ def files_that_are_missing_cut_or_foreign_are_told(env):
         expect_equal(verify(env, one)[0], 1, "with another server's " + name)
         os.rename(aside, os.path.join(one, name))
     expect_right(env, one)
-    for name, size in (("VOTE", 4096), ("IDENTITY", 31), (LOG % 1, 1 << 20)):
+    for name, size in (("VOTE", 4096), ("IDENTITY", 39), (LOG % 1, 1 << 20)):
         with open(os.path.join(one, name), "rb") as file:
             whole = file.read()
         os.truncate(os.path.join(one, name), size)
@@ -332,7 +332,7 @@ def files_that_are_missing_cut_or_foreign_are_told(env):
 
 def flip_places(env, data):
     """Every byte that says something, and some of those that should be zero."""
-    places = [("IDENTITY", offset) for offset in range(32)]
+    places = [("IDENTITY", offset) for offset in range(40)]
     places += [("VOTE", offset) for offset in range(8192)]
     places += [(LOG % 1, offset) for offset in range(log_end(env, data))]
     places += [(LOG % 2, offset) for offset in range(512)]

@@ -144,6 +144,41 @@ static void take_runs(const struct storage_restored *restored, struct moment *re
     assert_int_equal(index, restored->last_index + 1);
 }
 
+/* The encoding is of entry `index`: if it is a membership, it is the next of those restored. */
+static void check_membership(const struct storage_restored *restored, size_t *at, uint64_t index,
+                             struct slice encoded)
+{
+    struct entry entry;
+    size_t size;
+    assert_int_equal(entry_decode(encoded, &entry, &size), 0);
+    if (entry.kind != ENTRY_MEMBERSHIP || index <= restored->snapshot_index) {
+        return;
+    }
+    assert_true(*at < restored->membership_count);
+    const struct storage_membership *membership = &restored->memberships[(*at)++];
+    assert_int_equal(membership->index, index);
+    assert_true(slice_equal(membership->payload, entry.payload));
+}
+
+/* Those of the log behind the snapshot, and no others. */
+static void check_memberships(struct scene *scene)
+{
+    struct scene_read read = {0};
+    struct storage_restored restored;
+    storage_restored(scene->storage, &restored);
+    size_t at = 0;
+    for (uint64_t index = restored.first_index; index <= restored.last_index; index++) {
+        struct slice encoded;
+        if (storage_get(scene->storage, index, &encoded) != 0) {
+            assert_int_equal(scene_read(scene, &read, index, index, 0), 0);
+            encoded = buf_slice(&read.entries);
+        }
+        check_membership(&restored, &at, index, encoded);
+    }
+    assert_int_equal(at, restored.membership_count);
+    buf_done(&read.entries);
+}
+
 void model_check(const struct model *model, struct scene *found, uint64_t stored,
                  struct moment *ret_now)
 {
@@ -160,6 +195,7 @@ void model_check(const struct model *model, struct scene *found, uint64_t stored
     check_log(model, from, restored.first_index, &now);
     check_vote(model, from, &now);
     model_check_entries(&now, found, restored.first_index);
+    check_memberships(found);
     *ret_now = now;
 }
 

@@ -122,6 +122,13 @@ static void make_payload(uint64_t index, uint64_t term, uint8_t *bytes, size_t s
     }
 }
 
+enum entry_kind scene_kind(size_t payload_size)
+{
+    return payload_size == 0       ? ENTRY_NOOP
+           : payload_size % 8 == 4 ? ENTRY_MEMBERSHIP
+                                   : ENTRY_COMMAND;
+}
+
 void scene_append(struct scene *scene, uint64_t term, size_t payload_size)
 {
     uint8_t *payload = malloc(payload_size + 1);
@@ -129,7 +136,7 @@ void scene_append(struct scene *scene, uint64_t term, size_t payload_size)
         .index = storage_last_index(scene->storage) + 1,
         .term = term,
         .time_ms = 1700000000000 + term,
-        .kind = payload_size == 0 ? ENTRY_NOOP : ENTRY_COMMAND,
+        .kind = scene_kind(payload_size),
         .payload = slice_of(payload, payload_size),
     };
     make_payload(entry.index, term, payload, payload_size);

@@ -41,6 +41,9 @@ void scene_close(struct scene *scene);
 
 void scene_run_once(struct scene *scene);
 
+/* A no-op has no payload; those of some sizes are memberships. */
+enum entry_kind scene_kind(size_t payload_size);
+
 /* Appends the next entry; its payload is a function of index, term and size. */
 void scene_append(struct scene *scene, uint64_t term, size_t payload_size);
 /* Takes a snapshot of the entries up to `index`, of `term`, so that the log may be trimmed. */

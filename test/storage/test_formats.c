@@ -77,7 +77,7 @@ static void an_impossible_entry_is_refused_before_its_bytes_are_there(void **sta
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
                      KV_ERR_INCOMPLETE);
     make_entry(1, 1, "", bytes);
-    bytes[36] = 2;
+    bytes[ENTRY_KIND_OFFSET] = ENTRY_MEMBERSHIP + 1;
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), &entry, &decoded),
                      KV_ERR_MALFORMED);
     make_entry(1, 1, "", bytes);
@@ -324,6 +324,39 @@ static void an_impossible_snapshot_header_is_damaged(void **state)
     }
 }
 
+static void an_identity_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    const struct identity identity = {.cluster_id = 1, .node_id = 2, .incarnation = 3};
+    uint8_t bytes[IDENTITY_SIZE];
+    struct identity found;
+    identity_encode(&identity, bytes);
+    struct slice file = slice_of(bytes, sizeof bytes);
+    assert_int_equal(identity_decode(file, &found), 0);
+    assert_int_equal(found.cluster_id, 1);
+    assert_int_equal(found.node_id, 2);
+    assert_int_equal(found.incarnation, 3);
+    put_u64(bytes + 32, 0);
+    put_u64(bytes, hash_bytes(bytes + 8, IDENTITY_SIZE - 8));
+    assert_int_equal(identity_decode(file, &found), KV_ERR_DAMAGED);
+}
+
+/* The one before had no incarnation. */
+static void an_identity_of_another_version_is_known_as_such_whatever_its_size(void **state)
+{
+    (void)state;
+    const struct identity identity = {.cluster_id = 1, .node_id = 2, .incarnation = 3};
+    uint8_t bytes[IDENTITY_SIZE];
+    struct identity found;
+    for (size_t size = 16; size <= IDENTITY_SIZE; size++) {
+        identity_encode(&identity, bytes);
+        assert_int_equal(identity_decode(slice_of(bytes, size - 1), &found), KV_ERR_DAMAGED);
+        put_u32(bytes + 12, LAYOUT_VERSION - 1);
+        put_u64(bytes, hash_bytes(bytes + 8, size - 8));
+        assert_int_equal(identity_decode(slice_of(bytes, size), &found), KV_ERR_VERSION);
+    }
+}
+
 static void the_newest_whole_vote_slot_counts(void **state)
 {
     (void)state;
@@ -435,6 +468,8 @@ int main(void)
         cmocka_unit_test(segment_names_are_read_strictly),
         cmocka_unit_test(snapshot_names_are_read_strictly),
         cmocka_unit_test(an_impossible_snapshot_header_is_damaged),
+        cmocka_unit_test(an_identity_comes_back_as_it_was),
+        cmocka_unit_test(an_identity_of_another_version_is_known_as_such_whatever_its_size),
         cmocka_unit_test(the_newest_whole_vote_slot_counts),
         cmocka_unit_test(a_vote_is_echoed_when_both_slots_say_the_same),
         cmocka_unit_test(a_vote_of_a_later_format_in_either_slot_comes_before_all),

@@ -202,6 +202,105 @@ static void a_snapshot_with_the_votes_of_a_new_directory_is_refused(void **state
     assert_int_equal(storage_last_index(bench->scene.storage), 0);
 }
 
+/* ---- directories without an identity ---- */
+
+static void an_empty_directory_is_made_only_for_a_cluster(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new();
+    struct io *io = disk_io(disk);
+    struct scene scene;
+    scene_init(&scene, io, "data");
+    scene.options.cluster_id = 0;
+    assert_int_equal(scene_open(&scene), KV_ERR_NO_IDENTITY);
+    assert_non_null(strstr(scene.sentence, "data: "));
+    scene_close(&scene);
+    const char *left[] = {"data/IDENTITY", "data/IDENTITY.tmp", "data/VOTE",
+                          "data/log-0000000000000001"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        assert_null(disk_bytes(disk, left[i]));
+    }
+    scene.options.cluster_id = 0xc1;
+    assert_int_equal(scene_open(&scene), 0);
+    scene_close(&scene);
+    io_free(io);
+    disk_free(disk);
+}
+
+/* Made anew, a directory is another one, though of the same node and cluster. */
+static void a_directory_that_was_emptied_has_another_incarnation(void **state)
+{
+    struct bench *bench = *state;
+    struct storage_restored restored;
+    storage_restored(bench->scene.storage, &restored);
+    uint64_t before = restored.incarnation;
+    scene_close(&bench->scene);
+    disk_remove(bench->disk, "data/IDENTITY");
+    disk_remove(bench->disk, "data/VOTE");
+    remove_segments(bench);
+    assert_int_equal(scene_open(&bench->scene), 0);
+    storage_restored(bench->scene.storage, &restored);
+    assert_true(restored.incarnation != before);
+}
+
+/* ---- memberships in the log ---- */
+
+enum { MEMBERSHIP_SIZE = 44, COMMAND_SIZE = 40 };
+
+static void append(struct bench *bench, size_t payload_size)
+{
+    scene_append(&bench->scene, 1, payload_size);
+    scene_flush(&bench->scene);
+    scene_settle(&bench->scene);
+}
+
+static void check_memberships(struct bench *bench, const uint64_t *indexes, size_t count)
+{
+    struct storage_restored restored;
+    reopen(bench, &restored);
+    assert_int_equal(restored.membership_count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(restored.memberships[i].index, indexes[i]);
+        assert_int_equal(restored.memberships[i].payload.size, MEMBERSHIP_SIZE);
+        struct slice encoded;
+        struct entry entry;
+        size_t size;
+        assert_int_equal(storage_get(bench->scene.storage, indexes[i], &encoded), 0);
+        assert_int_equal(entry_decode(encoded, &entry, &size), 0);
+        assert_true(slice_equal(restored.memberships[i].payload, entry.payload));
+    }
+}
+
+static void memberships_are_those_of_the_log_behind_the_snapshot(void **state)
+{
+    struct bench *bench = *state;
+    for (int i = 0; i < 4; i++) {
+        append(bench, MEMBERSHIP_SIZE);
+        append(bench, COMMAND_SIZE);
+    }
+    check_memberships(bench, (const uint64_t[]){1, 3, 5, 7}, 4);
+    /* Truncated by a record, replaced by a batch. */
+    storage_truncate(bench->scene.storage, 7);
+    scene_flush(&bench->scene);
+    scene_settle(&bench->scene);
+    check_memberships(bench, (const uint64_t[]){1, 3, 5}, 3);
+    storage_truncate(bench->scene.storage, 4);
+    append(bench, MEMBERSHIP_SIZE);
+    append(bench, COMMAND_SIZE);
+    check_memberships(bench, (const uint64_t[]){1, 3, 4}, 3);
+    scene_snapshot(&bench->scene, 3, 1);
+    check_memberships(bench, (const uint64_t[]){4}, 1);
+    /* The log begins anew. */
+    struct storage_snapshot_offer offer = shots_make(0xc1, 9, 2, &bench->file);
+    assert_true(shots_receive(&bench->shots, &offer, buf_slice(&bench->file), 1000));
+    assert_int_equal(bench->shots.err, 0);
+    storage_reset(bench->scene.storage, 9, 2);
+    scene_append(&bench->scene, 2, MEMBERSHIP_SIZE);
+    scene_flush(&bench->scene);
+    scene_settle(&bench->scene);
+    check_memberships(bench, (const uint64_t[]){10}, 1);
+}
+
 /* ---- closed in the middle ---- */
 
 /* Returns false once it was opened before the operation that fails. */
@@ -251,6 +350,9 @@ int main(void)
         CASE(a_trimmed_log_whose_batches_are_all_gone_is_refused),
         CASE(votes_alone_are_not_taken_for_a_new_directory),
         CASE(a_snapshot_with_the_votes_of_a_new_directory_is_refused),
+        CASE(an_empty_directory_is_made_only_for_a_cluster),
+        CASE(a_directory_that_was_emptied_has_another_incarnation),
+        CASE(memberships_are_those_of_the_log_behind_the_snapshot),
         CASE(a_start_that_is_closed_does_not_answer_though_its_operation_fails),
     };
     return cmocka_run_group_tests_name("storage_start", tests, NULL, NULL);

@@ -199,7 +199,7 @@ static void a_second_server_on_the_directory_is_refused(void **state)
     scene_close(&second);
 }
 
-static void a_directory_of_another_node_or_cluster_is_refused(void **state)
+static void a_directory_of_another_node_is_refused(void **state)
 {
     struct place *place = *state;
     struct scene scene;
@@ -211,11 +211,30 @@ static void a_directory_of_another_node_or_cluster_is_refused(void **state)
     assert_non_null(strstr(scene.sentence, "belongs to node 7 of cluster 00000000000000c1"));
     assert_non_null(strstr(scene.sentence, "node 8"));
     scene_close(&scene);
-    scene.options.node_id = 7;
-    scene.options.cluster_id = 0xc2;
-    assert_int_equal(scene_open(&scene), KV_ERR_MISMATCH);
-    assert_non_null(strstr(scene.sentence, "00000000000000c2"));
+}
+
+/* The directory knows better than who opens it. */
+static void a_directory_tells_its_cluster_and_incarnation(void **state)
+{
+    struct place *place = *state;
+    struct scene scene;
+    struct storage_restored made;
+    struct storage_restored found;
+    scene_init(&scene, place->io, place->path);
+    assert_int_equal(scene_open(&scene), 0);
+    storage_restored(scene.storage, &made);
+    assert_int_equal(made.cluster_id, 0xc1);
+    assert_true(made.incarnation != 0);
     scene_close(&scene);
+    const uint64_t named[] = {0xc1, 0xc2, 0};
+    for (size_t i = 0; i < 3; i++) {
+        scene.options.cluster_id = named[i];
+        assert_int_equal(scene_open(&scene), 0);
+        storage_restored(scene.storage, &found);
+        assert_int_equal(found.cluster_id, 0xc1);
+        assert_true(found.incarnation == made.incarnation);
+        scene_close(&scene);
+    }
 }
 
 static void the_largest_entries_come_back_from_the_disk_and_after_a_restart(void **state)
@@ -420,7 +439,8 @@ int main(void)
         CASE(entries_and_votes_come_back_after_a_restart),
         CASE(a_rewritten_suffix_is_what_comes_back),
         CASE(a_second_server_on_the_directory_is_refused),
-        CASE(a_directory_of_another_node_or_cluster_is_refused),
+        CASE(a_directory_of_another_node_is_refused),
+        CASE(a_directory_tells_its_cluster_and_incarnation),
         CASE(the_largest_entries_come_back_from_the_disk_and_after_a_restart),
         CASE(trimmed_segments_are_used_again),
         CASE(a_write_the_system_refuses_stops_storage_with_its_reason),
