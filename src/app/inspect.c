@@ -31,8 +31,10 @@ static void print_identity(const struct inspection *inspection)
     } else if (inspection->identity_err != 0) {
         printf("  identity  damaged\n");
     } else {
-        printf("  identity  node %" PRIu64 " of cluster %016" PRIx64 "\n",
-               inspection->identity.node_id, inspection->identity.cluster_id);
+        const struct identity *identity = &inspection->identity;
+        printf("  identity  node %" PRIu64 " of cluster %016" PRIx64 ", incarnation %016" PRIx64
+               "\n",
+               identity->node_id, identity->cluster_id, identity->incarnation);
     }
     printf("  lock      %s\n", inspection->server_running
                                    ? "a server is running: what it is writing may look unfinished"
@@ -107,6 +109,21 @@ static void print_log(const struct inspection *inspection)
     }
 }
 
+static void print_snapshot_members(const struct inspection *inspection)
+{
+    struct buf line = {0};
+    for (size_t i = 0; i < inspection->snapshot_count; i++) {
+        const struct snapshot_file *snapshot = &inspection->snapshots[i];
+        if (snapshot->membership.size > 0) {
+            buf_clear(&line);
+            membership_describe(buf_slice(&snapshot->membership), &line);
+            printf("  at %" PRIu64 ": %.*s\n", snapshot->index, (int)line.size,
+                   (const char *)line.data);
+        }
+    }
+    buf_done(&line);
+}
+
 static void print_snapshots(const struct inspection *inspection)
 {
     printf("\nSnapshots\n");
@@ -127,6 +144,7 @@ static void print_snapshots(const struct inspection *inspection)
                snapshot->err == 0 ? "right" : "wrong, see below",
                i + 1 == inspection->snapshot_chosen ? ", this one counts" : "");
     }
+    print_snapshot_members(inspection);
 }
 
 static void print_entry(void *context, const struct entry *entry)

@@ -90,6 +90,7 @@ struct snapshot_file {
     uint64_t size;
     uint64_t chunks;   /* the membership among them */
     uint64_t raw_size; /* of the state and the membership, not compressed */
+    struct buf membership;
 };
 
 /* A batch that replaced entries: all from `first_index` on that are in earlier batches. */
@@ -197,6 +198,14 @@ void inspection_entries(const struct inspection *inspection, uint64_t from, uint
 
 /* Appends an entry's payload as one line for people: "put planet mars". */
 void entry_describe(const struct entry *entry, struct buf *out);
+
+/* Appends less than 160 bytes. */
+__attribute__((format(printf, 2, 3))) void append_text(struct buf *out, const char *format, ...);
+
+/* ---- memberships ---- */
+
+/* Appends one as a line for people: "members 1=10.0.0.1:8080, 2=10.0.0.2:8080 (learner)". */
+void membership_describe(struct slice encoded, struct buf *out);
 
 /* The whole as one JSON document; entries as of inspection_entries. */
 void inspection_print_json(const struct inspection *inspection, uint64_t from, uint64_t to,

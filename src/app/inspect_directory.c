@@ -470,6 +470,9 @@ void inspection_done(struct inspection *inspection)
     buf_done(&inspection->names);
     buf_done(&inspection->notes);
     free(inspection->segments);
+    for (size_t i = 0; i < inspection->snapshot_count; i++) {
+        buf_done(&inspection->snapshots[i].membership);
+    }
     free(inspection->snapshots);
     free(inspection->replacements);
     free(inspection->findings);

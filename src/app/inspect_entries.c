@@ -6,6 +6,7 @@
 
 #include "cli/words.h"
 #include "kv/command.h"
+#include "wire/membership.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -104,7 +105,7 @@ void inspection_entries(const struct inspection *inspection, uint64_t from, uint
 
 /* ---- how an entry reads ---- */
 
-__attribute__((format(printf, 2, 3))) static void append(struct buf *out, const char *format, ...)
+void append_text(struct buf *out, const char *format, ...)
 {
     char text[160];
     va_list arguments;
@@ -127,47 +128,81 @@ static void append_word(struct buf *out, struct slice bytes, size_t size_max)
         uint8_t byte = escaped.data[i];
         plain = plain && byte != ' ' && byte != '"' && byte != '\'' && byte != '\\';
     }
-    append(out, plain ? " " : " \"");
+    append_text(out, plain ? " " : " \"");
     for (size_t i = 0; i < escaped.size; i++) {
         if (escaped.data[i] == '"') {
             buf_put_u8(out, '\\');
         }
         buf_put_u8(out, escaped.data[i]);
     }
-    append(out, plain ? "" : "\"");
+    append_text(out, plain ? "" : "\"");
     if (cut) {
-        append(out, "... (%zu bytes)", bytes.size);
+        append_text(out, "... (%zu bytes)", bytes.size);
     }
     buf_done(&escaped);
 }
 
 static void describe_command(const struct command *command, struct buf *out)
 {
-    append(out, "%s", operation_name(command->operation));
+    append_text(out, "%s", operation_name(command->operation));
     bool range = command->operation == OPERATION_DELETE_RANGE;
     if (command->key.size > 0) {
-        append(out, "%s", range ? " from" : "");
+        append_text(out, "%s", range ? " from" : "");
         append_word(out, command->key, KEY_SHOWN_MAX);
     }
     if (command->operation == OPERATION_PUT) {
         append_word(out, command->value, VALUE_SHOWN_MAX);
     }
     if (command->end.size > 0) {
-        append(out, " to");
+        append_text(out, " to");
         append_word(out, command->end, KEY_SHOWN_MAX);
     }
     if (command->prefix.size > 0) {
-        append(out, " prefix");
+        append_text(out, " prefix");
         append_word(out, command->prefix, KEY_SHOWN_MAX);
     }
     if (command->has_expected) {
-        append(out, " if at revision %" PRIu64, command->expected_revision);
+        append_text(out, " if at revision %" PRIu64, command->expected_revision);
     }
     if (command->operation == OPERATION_CLOSE_SESSION) {
-        append(out, " %" PRIu64, command->session);
+        append_text(out, " %" PRIu64, command->session);
     } else if (command->session != 0) {
-        append(out, " (session %" PRIu64 ", sequence %" PRIu64 ")", command->session,
-               command->sequence);
+        append_text(out, " (session %" PRIu64 ", sequence %" PRIu64 ")", command->session,
+                    command->sequence);
+    }
+}
+
+/* What a member is but a voter, and its incarnation, if that is known. */
+static void describe_member(const struct raft_member *member, bool joint, struct buf *out)
+{
+    const char *role = member->voter       ? (joint && !member->voter_old ? "joins the voters" : "")
+                       : member->voter_old ? (member->keep_learner ? "becomes a learner" : "leaves")
+                       : member->keep_learner ? "learner that stays one"
+                                              : "learner";
+    append_text(out, "%" PRIu64 "=", member->id);
+    text_escape(slice_of_string(member->address), out);
+    bool known = member->incarnation != 0;
+    if (role[0] == '\0' && !known) {
+        return;
+    }
+    append_text(out, " (%s%s", role, role[0] != '\0' && known ? ", " : "");
+    if (known) {
+        append_text(out, "incarnation %016" PRIx64, member->incarnation);
+    }
+    append_text(out, ")");
+}
+
+void membership_describe(struct slice encoded, struct buf *out)
+{
+    struct raft_membership membership;
+    if (membership_decode(encoded, &membership) != 0) {
+        append_text(out, "a membership that this version does not know (%zu bytes)", encoded.size);
+        return;
+    }
+    append_text(out, membership.joint ? "members of two sets" : "members");
+    for (size_t i = 0; i < membership.count; i++) {
+        append_text(out, i == 0 ? " " : ", ");
+        describe_member(&membership.members[i], membership.joint, out);
     }
 }
 
@@ -175,9 +210,12 @@ void entry_describe(const struct entry *entry, struct buf *out)
 {
     struct command command;
     if (entry->kind == ENTRY_NOOP) {
-        append(out, "no-op of a new leader");
+        append_text(out, "no-op of a new leader");
+    } else if (entry->kind == ENTRY_MEMBERSHIP) {
+        membership_describe(entry->payload, out);
     } else if (command_decode(entry->payload, &command) != 0) {
-        append(out, "a command that this version does not know (%zu bytes)", entry->payload.size);
+        append_text(out, "a command that this version does not know (%zu bytes)",
+                    entry->payload.size);
     } else {
         describe_command(&command, out);
     }

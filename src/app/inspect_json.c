@@ -8,7 +8,9 @@
 #include "app/inspect.h"
 
 #include "cli/output.h"
+#include "cli/words.h"
 #include "kv/command.h"
+#include "wire/membership.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,16 +25,55 @@ static void set_number(json_t *object, const char *name, uint64_t number)
     set(object, name, json_integer((json_int_t)number));
 }
 
+/* More digits than a number of JSON is sure to keep. */
+static void set_hexadecimal(json_t *object, const char *name, uint64_t number)
+{
+    char text[20];
+    (void)snprintf(text, sizeof text, "%016" PRIx64, number);
+    set(object, name, json_string(text));
+}
+
 static json_t *identity_json(const struct inspection *inspection)
 {
     if (!inspection->has_identity || inspection->identity_err != 0) {
         return json_null();
     }
-    char cluster[20];
-    (void)snprintf(cluster, sizeof cluster, "%016" PRIx64, inspection->identity.cluster_id);
     json_t *object = json_object();
-    set(object, "cluster", json_string(cluster));
+    set_hexadecimal(object, "cluster", inspection->identity.cluster_id);
     set_number(object, "node", inspection->identity.node_id);
+    set_hexadecimal(object, "incarnation", inspection->identity.incarnation);
+    return object;
+}
+
+static json_t *member_json(const struct raft_member *member)
+{
+    struct buf address = {0};
+    text_escape(slice_of_string(member->address), &address);
+    json_t *object = json_object();
+    set_number(object, "id", member->id);
+    set(object, "address", json_stringn((const char *)address.data, address.size));
+    set_hexadecimal(object, "incarnation", member->incarnation);
+    set(object, "voter", json_boolean(member->voter));
+    set(object, "voter_old", json_boolean(member->voter_old));
+    set(object, "keep_learner", json_boolean(member->keep_learner));
+    buf_done(&address);
+    return object;
+}
+
+/* Null when it cannot be decoded. */
+static json_t *membership_json(struct slice encoded)
+{
+    struct raft_membership membership;
+    if (membership_decode(encoded, &membership) != 0) {
+        return json_null();
+    }
+    json_t *members = json_array();
+    for (size_t i = 0; i < membership.count; i++) {
+        CHECK(json_array_append_new(members, member_json(&membership.members[i])) == 0);
+    }
+    json_t *object = json_object();
+    set(object, "joint", json_boolean(membership.joint));
+    set(object, "members", members);
     return object;
 }
 
@@ -100,10 +141,10 @@ static json_t *snapshots_json(const struct inspection *inspection)
         set(object, "counts", json_boolean(i + 1 == inspection->snapshot_chosen));
         if (snapshot->readable) {
             set_number(object, "term", snapshot->header.term);
-            (void)snprintf(text, sizeof text, "%016" PRIx64, snapshot->header.digest);
-            set(object, "digest", json_string(text));
+            set_hexadecimal(object, "digest", snapshot->header.digest);
             set_number(object, "chunks", snapshot->chunks);
             set_number(object, "uncompressed", snapshot->raw_size);
+            set(object, "membership", membership_json(buf_slice(&snapshot->membership)));
         }
         CHECK(json_array_append_new(snapshots, object) == 0);
     }
@@ -178,6 +219,9 @@ static void print_entry(void *context, const struct entry *entry)
     struct command command;
     if (entry->kind == ENTRY_NOOP) {
         set(object, "command", json_string("no-op"));
+    } else if (entry->kind == ENTRY_MEMBERSHIP) {
+        set(object, "command", json_string("membership"));
+        set(object, "membership", membership_json(entry->payload));
     } else if (command_decode(entry->payload, &command) == 0) {
         set_command(&list->output, object, &command);
     } else {

@@ -90,6 +90,7 @@ static void read_one(struct inspection *inspection, struct snapshot_file *snapsh
     snapshot->header = walk->header;
     snapshot->chunks = walk->sequence;
     snapshot->raw_size = walk->raw_size;
+    buf_append_slice(&snapshot->membership, buf_slice(&walk->membership));
     if (step == SNAPSHOT_BAD && walk->io_result == -ENOENT) {
         note_wrong(snapshot, KV_ERR_NOT_FOUND, UINT64_MAX, "was removed meanwhile");
     } else if (step == SNAPSHOT_BAD) {

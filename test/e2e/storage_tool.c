@@ -2,10 +2,12 @@
  * A data directory written and judged by src/storage alone, without a server, so that a test can
  * make logs that are trimmed or began anew, in segments of 64 KiB.
  *
- *     storage_tool DIR [append COUNT TERM | truncate FROM | trim BELOW | crash] ...
+ *     storage_tool DIR [append COUNT TERM | membership BYTES TERM | truncate FROM | trim BELOW |
+ *                       crash] ...
  *
- * Prints "opened TORN_BYTES" or "refused: why", then does what the words say and closes cleanly;
- * `crash` ends at once. Exit status: 0 opened, 1 refused, 2 anything else.
+ * BYTES are the entry's payload in hexadecimal digits. Prints "opened TORN_BYTES" or "refused:
+ * why", then does what the words say and closes cleanly; `crash` ends at once. Exit status: 0
+ * opened, 1 refused, 2 anything else.
  */
 #include "base/assert.h"
 #include "storage/storage.h"
@@ -101,6 +103,33 @@ static void append(struct tool *tool, uint64_t count, uint64_t term)
     }
 }
 
+/* The value of a hexadecimal digit. */
+static uint8_t digit(char character)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = strchr(digits, character);
+    CHECK(at != NULL && character != '\0');
+    return (uint8_t)(at - digits);
+}
+
+static void append_membership(struct tool *tool, const char *digits, uint64_t term)
+{
+    uint8_t payload[PAYLOAD_SIZE];
+    size_t size = strlen(digits) / 2;
+    CHECK(size <= sizeof payload);
+    for (size_t i = 0; i < size; i++) {
+        payload[i] = (uint8_t)(digit(digits[2 * i]) << 4 | digit(digits[2 * i + 1]));
+    }
+    struct entry entry = {
+        .index = storage_last_index(tool->storage) + 1,
+        .term = term,
+        .kind = ENTRY_MEMBERSHIP,
+        .payload = slice_of(payload, size),
+    };
+    storage_append(tool->storage, &entry);
+    flush(tool);
+}
+
 static void trim(struct tool *tool, uint64_t below)
 {
     storage_trim(tool->storage, below);
@@ -115,6 +144,10 @@ static int obey(struct tool *tool, char **words, int count)
 {
     if (strcmp(words[0], "append") == 0 && count >= 3) {
         append(tool, strtoull(words[1], NULL, 10), strtoull(words[2], NULL, 10));
+        return 3;
+    }
+    if (strcmp(words[0], "membership") == 0 && count >= 3) {
+        append_membership(tool, words[1], strtoull(words[2], NULL, 10));
         return 3;
     }
     if (strcmp(words[0], "truncate") == 0 && count >= 2) {

@@ -131,6 +131,14 @@ def log_end(env, data, segment=0):
     return found["segments"][segment]["size"] - found["segments"][segment]["free"]
 
 
+def membership(joint, *members):
+    """The bytes of src/wire/membership.h, made a second time; (id, incarnation, flags, address)."""
+    encoded = struct.pack("<BBH", 1, joint, len(members))
+    for member, incarnation, flags, address in members:
+        encoded += struct.pack("<QQII", member, incarnation, flags, len(address)) + address.encode()
+    return encoded
+
+
 # ---- what is shown ----
 
 @case()
@@ -145,6 +153,8 @@ def inspect_shows_what_a_server_wrote_and_changes_nothing(env):
     found, status = inspect(env, data, "--entries")
     expect_equal(status, 0, "exit status")
     expect_equal(found["identity"]["node"], 1, "node")
+    expect(int(found["identity"]["incarnation"], 16) != 0, "an incarnation", found["identity"])
+    expect("incarnation " + found["identity"]["incarnation"] in text, "the text has it", text)
     expect_equal(found["server_running"], False, "no server")
     expect_equal([vote["counts"] for vote in found["votes"]].count(True), 1, "votes that count")
     expect_equal({vote["term"] for vote in found["votes"]}, {1}, "terms")
@@ -418,6 +428,39 @@ def snapshots_are_shown_and_their_flipped_bytes_found(env):
     change(data, older, 600)
     expect_wrong(env, data, older + ": offset", "does not look there")
     change(data, older, 600)
+
+
+@case(only="portable")
+def memberships_are_shown_with_their_members(env):
+    data = os.path.join(env.folder, "members")
+    plain = membership(0, (1, 0, 1, "a:1"), (2, 0xabc, 1, "b:2"), (3, 0, 0, "c:3"),
+                       (4, 5, 4, "d:4"))
+    joint = membership(1, (1, 0, 3, "a:1"), (2, 0, 1, "b:2"), (3, 7, 2, "c:3"), (4, 0, 6, "d:4"))
+    unknown = b"\x02" + plain[1:]
+    storage(env, data, "membership", plain.hex(), "1", "membership", joint.hex(), "1",
+            "membership", unknown.hex(), "1")
+    with open(os.path.join(data, "snapshot-%016x" % 2), "wb") as file:
+        file.write(snapshot_file(77, 2, 1, [plain, b"state" * 30]))
+    text = env.run("inspect", "--entries", data).stdout.decode()
+    words = ("members 1=a:1, 2=b:2 (incarnation 0000000000000abc), 3=c:3 (learner), "
+             "4=d:4 (learner that stays one, incarnation 0000000000000005)")
+    for sentence in ("at 2: " + words, "  " + words, "members of two sets 1=a:1, "
+                     "2=b:2 (joins the voters), 3=c:3 (leaves, incarnation 0000000000000007), "
+                     "4=d:4 (becomes a learner)",
+                     "a membership that this version does not know (%d bytes)" % len(unknown)):
+        expect(sentence in text, "the text has %r:" % sentence, text)
+    found, _ = inspect(env, data, "--entries")
+    expect_equal([entry["command"] for entry in found["entries"]], ["membership"] * 3, "commands")
+    shown = found["entries"][0]["membership"]
+    expect_equal(found["snapshots"][0]["membership"], shown, "that of the snapshot")
+    expect_equal(shown["joint"], False, "joint")
+    expect_equal(shown["members"][1], {"id": 2, "address": "b:2", "incarnation": "0000000000000abc",
+                                       "voter": True, "voter_old": False, "keep_learner": False},
+                 "a member")
+    expect_equal(found["entries"][1]["membership"]["joint"], True, "joint")
+    expect_equal([member["voter_old"] for member in found["entries"][1]["membership"]["members"]],
+                 [True, False, True, True], "old voters")
+    expect_equal(found["entries"][2]["membership"], None, "one that is not known")
 
 
 @case(timeout=60, only="portable")
