@@ -45,6 +45,8 @@ struct kvapp_node_options {
     uint64_t node_id;     /* 0: the member whose address is `bind` */
     const char *bind;     /* raft address; NULL: node_id's in `cluster` */
     const char *cluster;  /* all members; NULL: a cluster of one, of id node_id or 1, at `bind` */
+    const char *join;     /* the raft address of any member: an empty data directory is made for
+                             that member's cluster; with node_id and bind, in place of `cluster` */
     const char *data_dir; /* "./data" */
     uint32_t client_port_offset; /* 1000 */
     struct kvapp_timing timing;  /* fast */

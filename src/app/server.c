@@ -30,8 +30,11 @@ int server_main(const struct options *options)
     if (err != 0) {
         return refuse(error, err == KV_ERR_INVALID ? SERVER_USAGE : SERVER_FAILED);
     }
+    err = kvapp_node_run(node);
     int exit_status = SERVER_DONE;
-    if (kvapp_node_run(node) != 0) {
+    if (err == KV_ERR_REMOVED) {
+        (void)refuse(kvapp_node_error(node), SERVER_DONE); /* As its operator wished. */
+    } else if (err != 0) {
         exit_status = refuse(kvapp_node_error(node), SERVER_FAILED);
     }
     kvapp_node_free(node);

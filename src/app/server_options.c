@@ -76,7 +76,14 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
         return err;
     }
     const char *bind = options_string(options, OPTION_BIND);
+    const char *join = options_string(options, OPTION_JOIN);
     const char *cluster = options_string(options, OPTION_CLUSTER);
+    if (join != NULL &&
+        (cluster != NULL || bind == NULL || !options_given(options, OPTION_NODE_ID))) {
+        (void)snprintf(error, error_size,
+                       "--join goes with --node-id and --bind, and not with --cluster");
+        return KV_ERR_INVALID;
+    }
     if (cluster != NULL && bind == NULL && !options_given(options, OPTION_NODE_ID)) {
         (void)snprintf(error, error_size,
                        "which member of --cluster is this server? Give --node-id or --bind");
@@ -85,6 +92,7 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
     node_options->node_id = options_number(options, OPTION_NODE_ID);
     node_options->bind = bind == NULL && cluster == NULL ? "127.0.0.1:8080" : bind;
     node_options->cluster = cluster;
+    node_options->join = join;
     node_options->data_dir = options_string(options, OPTION_DATA_DIR);
     node_options->client_port_offset = (uint32_t)options_number(options, OPTION_CLIENT_PORT_OFFSET);
     node_options->timing = timing;

@@ -46,6 +46,16 @@ const struct option option_table[OPTION_COUNT] = {
             .help = "All members: a,b,c are numbered from 1 in this order, 1=a,2=b,3=c are named. "
                     "Without it, a server is a cluster of one, and a client asks 127.0.0.1:8080.",
         },
+    [OPTION_JOIN] =
+        {
+            .type = OPTION_ADDRESS,
+            .owners = OWNER_SERVER,
+            .name = "join",
+            .value_name = "HOST:PORT",
+            .environment = "KVAPP_JOIN",
+            .help = "Makes a new server for the cluster of the member at this raft address, in "
+                    "place of --cluster; with --node-id and --bind. Say `client member add` too.",
+        },
     [OPTION_DATA_DIR] =
         {
             .type = OPTION_TEXT,

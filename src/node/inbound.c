@@ -21,6 +21,7 @@ static void close_done(struct io_close *close)
 {
     struct inbound *inbound = CONTAINER_OF(close, struct inbound, close);
     install_lost(inbound->node, inbound);
+    inbound->node->links_stale = true;
     inbound->node->inbound_count--;
     list_remove(&inbound->link);
     intake_done(&inbound->intake);
@@ -56,6 +57,29 @@ static void sent(struct outbox *outbox, int64_t error)
     }
 }
 
+/* One that says it is a member must be the one that is known. */
+static int judge_member(const struct kvapp_node *node, const struct peer_hello *hello, char *text,
+                        size_t text_size)
+{
+    if (membership_is_removed(node, hello->from, hello->membership_index)) {
+        (void)snprintf(text, text_size,
+                       "node %" PRIu64 " was removed from the cluster by entry %" PRIu64,
+                       hello->from, raft_membership(node->raft)->index);
+        return KV_ERR_REMOVED;
+    }
+    const struct raft_member *member = node_member(node, hello->from);
+    if (member != NULL && member->incarnation != 0 && member->incarnation != hello->incarnation) {
+        (void)snprintf(text, text_size,
+                       "node %" PRIu64
+                       " has another data directory than the cluster knows of it: was its disk "
+                       "wiped or replaced? What it acknowledged is lost there; replace it by a "
+                       "server with a new id (member replace) that starts with --join",
+                       hello->from);
+        return KV_ERR_FOREIGN;
+    }
+    return 0;
+}
+
 /* What is wrong with a greeting; 0: nothing. */
 static int judge(const struct kvapp_node *node, const struct peer_hello *hello, char *text,
                  size_t text_size)
@@ -66,22 +90,23 @@ static int judge(const struct kvapp_node *node, const struct peer_hello *hello, 
                        hello->protocol_max);
         return KV_ERR_VERSION;
     }
-    if (hello->cluster_id != node->config.cluster_id) {
+    if (hello->purpose == PEER_JOIN) {
+        return 0;
+    }
+    if (hello->cluster_id != node->cluster_id) {
         (void)snprintf(text, text_size,
                        "this server belongs to cluster %016" PRIx64 ", not %016" PRIx64
                        ": do the lists of members differ?",
-                       node->config.cluster_id, hello->cluster_id);
+                       node->cluster_id, hello->cluster_id);
         return KV_ERR_FOREIGN;
     }
-    if (hello->to != node->config.id || hello->from == node->config.id ||
-        members_find(&node->config.members, hello->from) == NULL) {
+    if (hello->to != node->config.id || hello->from == node->config.id) {
         (void)snprintf(text, text_size,
                        "node %" PRIu64 " greeted node %" PRIu64 ", but this is node %" PRIu64,
                        hello->from, hello->to, node->config.id);
         return KV_ERR_FOREIGN;
     }
-    text[0] = '\0';
-    return 0;
+    return judge_member(node, hello, text, text_size);
 }
 
 /* A member that connects again has lost its old connection, even if we have not noticed. */
@@ -108,12 +133,15 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     if (err != 0) {
         return err;
     }
-    char text[256];
+    if (node->raft == NULL) {
+        return KV_ERR_STOPPED; /* Nothing is known yet. */
+    }
+    char text[320] = "";
     const int verdict = judge(node, &hello, text, sizeof text);
     const struct peer_welcome welcome = {
         .status = verdict,
         .protocol = verdict == 0 ? PEER_PROTOCOL_MAX : 0,
-        .cluster_id = node->config.cluster_id,
+        .cluster_id = node->cluster_id,
         .id = node->config.id,
         .text = slice_of_string(text),
     };
@@ -126,12 +154,19 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
         inbound->paused = true;
         return INTAKE_PAUSE;
     }
+    if (hello.purpose == PEER_JOIN) {
+        return 0; /* That was all, and the greeting's deadline ends it. */
+    }
     close_older(node, hello.from, hello.purpose);
     inbound->from = hello.from;
+    inbound->incarnation = hello.incarnation;
     inbound->purpose = hello.purpose;
     if (hello.purpose == PEER_MESSAGES) {
         io_timer_cancel(node->io, &inbound->deadline);
-        links_greeted(node, hello.from, hello.unheard);
+        char address[ADDRESS_SIZE_MAX];
+        (void)snprintf(address, sizeof address, "%.*s", (int)hello.address.size,
+                       (const char *)hello.address.data);
+        links_greeted(node, &hello, address);
     }
     return 0;
 }
@@ -148,7 +183,7 @@ static int take_frame(void *context, const struct frame *frame)
         if (frame->type != FRAME_SNAPSHOT_OFFER) {
             return install_frame(inbound, frame);
         }
-    } else if (frame->type > RAFT_APPEND_RESPONSE) {
+    } else if (frame->type > RAFT_APPEND_RESPONSE && frame->type != RAFT_TIMEOUT_NOW) {
         return KV_ERR_MALFORMED;
     }
     if (node->inbox.size > INBOX_MAX) {
@@ -241,6 +276,28 @@ int inbound_listen(struct kvapp_node *node, const struct io_address *address)
     return io_listen(node->io, address, &node->raft_accept, &node->raft_listener);
 }
 
+static const struct inbound *find(const struct kvapp_node *node, uint64_t from)
+{
+    for (const struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
+        const struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        if (inbound->from == from && inbound->purpose == PEER_MESSAGES && !inbound->closing) {
+            return inbound;
+        }
+    }
+    return NULL;
+}
+
+bool inbound_is_connected(const struct kvapp_node *node, uint64_t from)
+{
+    return find(node, from) != NULL;
+}
+
+uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from)
+{
+    const struct inbound *inbound = find(node, from);
+    return inbound == NULL ? 0 : inbound->incarnation;
+}
+
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)
 {
     TRACE(&node->trace, TRACE_WARN, "a message of node %" PRIu64 " was refused: %s", from, why);
@@ -272,17 +329,6 @@ void inbound_expire(struct kvapp_node *node)
         }
     }
     links_renew(node, longest_us);
-}
-
-bool inbound_is_connected(const struct kvapp_node *node, uint64_t from)
-{
-    for (const struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
-        const struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
-        if (inbound->from == from && inbound->purpose == PEER_MESSAGES && !inbound->closing) {
-            return true;
-        }
-    }
-    return false;
 }
 
 void inbound_stop(struct kvapp_node *node)

@@ -9,6 +9,8 @@
  */
 #include "node/node.h"
 
+#include "wire/membership.h"
+
 #include <inttypes.h>
 
 static void say(struct inbound *inbound, enum snapshot_state state, uint64_t offset,
@@ -49,6 +51,10 @@ static void answered(struct storage_receive *receive, int err, const char *sente
     }
     if (install->state == INSTALL_ENDING) {
         install->state = INSTALL_DURABLE;
+        err = membership_decode(receive->meta.membership, &install->membership);
+        if (err != 0) {
+            node_fail(node, err, "the membership in a snapshot that was received cannot be read");
+        }
         return;
     }
     bool begins = install->state == INSTALL_BEGINNING;
@@ -144,7 +150,7 @@ void install_step(struct kvapp_node *node)
 {
     struct install *install = &node->install;
     if (install->state == INSTALL_DURABLE) {
-        step_installed(node, &install->receive.meta);
+        step_installed(node, install);
         end_with(install, SNAPSHOT_INSTALLED, "");
     }
 }

@@ -43,15 +43,13 @@ static uint64_t fit(void *context, uint64_t first, uint64_t last)
     return fits == known ? last : fits;
 }
 
-static int start_raft(struct kvapp_node *node)
+static int start_raft(struct kvapp_node *node, const struct storage_restored *restored,
+                      const struct restored_memberships *memberships)
 {
-    struct storage_restored restored;
-    storage_restored(node->storage, &restored);
     const struct kvapp_timing *timing = &node->config.timing;
     uint64_t stall_ms = 5 * (uint64_t)timing->election_max_ms;
     struct raft_config config = {
         .id = node->config.id,
-        .membership = {.count = node->config.members.count},
         .seed = io_random(node->io),
         .heartbeat_ms = timing->heartbeat_ms,
         .election_min_ms = timing->election_min_ms,
@@ -64,36 +62,35 @@ static int start_raft(struct kvapp_node *node)
         .fit_context = node,
         .trace = &node->trace,
     };
-    for (size_t i = 0; i < config.membership.count; i++) {
-        config.membership.members[i] =
-            (struct raft_member){.id = node->config.members.at[i].id, .voter = true};
-    }
+    config.membership = memberships->initial;
     STATIC_CHECK(sizeof(struct raft_run) == sizeof(struct storage_run), "runs are runs");
-    struct raft_run *runs = memory_new(restored.run_count, sizeof *runs);
-    for (size_t i = 0; i < restored.run_count; i++) {
-        runs[i] = (struct raft_run){restored.runs[i].term, restored.runs[i].count};
+    struct raft_run *runs = memory_new(restored->run_count, sizeof *runs);
+    for (size_t i = 0; i < restored->run_count; i++) {
+        runs[i] = (struct raft_run){restored->runs[i].term, restored->runs[i].count};
     }
     const struct raft_restored state = {
-        .term = restored.term,
-        .voted_for = restored.voted_for,
-        .snapshot_index = restored.snapshot_index,
-        .snapshot_term = restored.snapshot_term,
-        .snapshot_membership = restored.snapshot_index == 0 ? NULL : &config.membership,
-        .first_index = restored.first_index,
-        .previous_term = restored.previous_term,
+        .term = restored->term,
+        .voted_for = restored->voted_for,
+        .snapshot_index = restored->snapshot_index,
+        .snapshot_term = restored->snapshot_term,
+        .snapshot_membership = restored->snapshot_index == 0 ? NULL : &memberships->snapshot,
+        .first_index = restored->first_index,
+        .previous_term = restored->previous_term,
         .runs = runs,
-        .run_count = restored.run_count,
+        .run_count = restored->run_count,
+        .memberships = memberships->logged,
+        .membership_count = memberships->count,
     };
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
     free(runs);
-    node->commit_index = restored.snapshot_index;
+    node->commit_index = restored->snapshot_index;
     TRACE(&node->trace, TRACE_INFO, "recovered %" PRIu64 " log entries, term %" PRIu64,
-          restored.last_index + 1 - restored.first_index, restored.term);
-    if (restored.torn_bytes > 0) {
+          restored->last_index + 1 - restored->first_index, restored->term);
+    if (restored->torn_bytes > 0) {
         TRACE(&node->trace, TRACE_WARN,
               "a crash had left an unfinished write: its %" PRIu64
               " bytes, never acknowledged, were cut from the log's end",
-              restored.torn_bytes);
+              restored->torn_bytes);
     }
     return err;
 }
@@ -104,7 +101,17 @@ static void serve(struct kvapp_node *node)
     if (node->state != NODE_STARTING) {
         return; /* It was stopped meanwhile. */
     }
-    int err = start_raft(node);
+    struct storage_restored restored;
+    struct restored_memberships memberships;
+    storage_restored(node->storage, &restored);
+    node->cluster_id = restored.cluster_id;
+    node->incarnation = restored.incarnation;
+    int err = membership_restore(node, &restored, &memberships);
+    if (err == 0) {
+        err = start_raft(node, &restored, &memberships);
+        membership_start(node, &memberships, restored.snapshot_index);
+    }
+    free(memberships.logged);
     if (err != 0) {
         node_fail(node, err, kvapp_err_sentence(err));
         return;
@@ -113,37 +120,25 @@ static void serve(struct kvapp_node *node)
     TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
           node->config.client_address, node->config.address);
     step_start(node);
-    links_start(node);
+    links_follow(node);
     clients_start(node);
-}
-
-/* Whether the directory belongs to the cluster that was named; otherwise the node ends. */
-static bool is_own_cluster(struct kvapp_node *node)
-{
-    struct storage_restored restored;
-    storage_restored(node->storage, &restored);
-    if (restored.cluster_id == node->config.cluster_id) {
-        return true;
-    }
-    char sentence[1024];
-    (void)snprintf(sentence, sizeof sentence,
-                   "%s belongs to node %" PRIu64 " of cluster %016" PRIx64
-                   ", but was asked to serve node %" PRIu64 " of cluster %016" PRIx64
-                   "; name the right directory, or the node and cluster it belongs to",
-                   restored.path, node->config.id, restored.cluster_id, node->config.id,
-                   node->config.cluster_id);
-    node_fail(node, KV_ERR_MISMATCH, sentence);
-    return false;
 }
 
 static void opened(void *context, int err, const char *sentence)
 {
     struct kvapp_node *node = context;
+    if (err == KV_ERR_NO_IDENTITY) {
+        node->joining = node->state == NODE_STARTING;
+        if (node->joining) {
+            storage_close(node->storage);
+        }
+        return;
+    }
     if (err != 0) {
         node_fail(node, err, sentence);
         return;
     }
-    if (node->state != NODE_STARTING || !is_own_cluster(node)) {
+    if (node->state != NODE_STARTING) {
         return;
     }
     if (storage_snapshot_newest(node->storage) > 0) {
@@ -172,9 +167,28 @@ static void closed(void *context)
 {
     struct kvapp_node *node = context;
     node->storage = NULL;
+    if (node->joining && node->state == NODE_STARTING) {
+        join_start(node);
+    }
+    node->joining = false;
 }
 
 static const struct storage_handler storage_events = {opened, stored, failed, closed};
+
+void node_open_storage(struct kvapp_node *node)
+{
+    const struct storage_options storage = {
+        .path = node->config.data_dir,
+        .cluster_id = node->cluster_id,
+        .node_id = node->config.id,
+        .segment_size = node->options.segment_size,
+        .cache_size = node->options.cache_size,
+        .trace = &node->trace,
+        .handler = &storage_events,
+        .context = node,
+    };
+    node->storage = storage_open(node->io, &storage);
+}
 
 /* ---- making ---- */
 
@@ -252,6 +266,7 @@ static void free_parts(struct kvapp_node *node)
     tracker_done(&node->tracker);
     reads_done(&node->reads);
     buf_done(&node->inbox);
+    buf_done(&node->received_memberships);
     buf_done(&node->writes);
     raft_free(node->raft);
     snapshot_done(&node->snapshot);
@@ -346,18 +361,9 @@ int node_new_on(struct io *io, const struct kvapp_node_options *options, char *e
         return err;
     }
     node->started_us = io_now_us(node->io);
-    links_init(node);
-    const struct storage_options storage = {
-        .path = options->data_dir,
-        .cluster_id = config.cluster_id,
-        .node_id = config.id,
-        .segment_size = options->segment_size,
-        .cache_size = options->cache_size,
-        .trace = &node->trace,
-        .handler = &storage_events,
-        .context = node,
-    };
-    node->storage = storage_open(node->io, &storage);
+    node->cluster_id = config.cluster_id;
+    node->own_membership_index = PEER_NO_MEMBERSHIP;
+    node_open_storage(node);
     *ret_node = node;
     return 0;
 }
@@ -442,7 +448,7 @@ int kvapp_node_entry(const struct kvapp_node *node, uint64_t index, struct kvapp
         .term = entry.term,
         .time_ms = entry.time_ms,
         .command = entry.payload.data,
-        .command_size = entry.payload.size,
+        .command_size = entry.kind == ENTRY_COMMAND ? entry.payload.size : 0,
     };
     return 0;
 }

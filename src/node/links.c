@@ -8,17 +8,22 @@
  *
  * What is sent to a member that is not UP is dropped: Raft sends again.
  *
+ * There is a link to every member, and to whoever else connects here: a server that knows of no
+ * membership yet, or of an old one, answers the leader all the same.
+ *
  * A snapshot takes the same way to a connection of its own, once: see ship.c.
  */
 #include "node/node.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum {
     BACKOFF_MIN_US = 20 * 1000,
     BACKOFF_MAX_US = 1000 * 1000,
     GREETING_US = 5 * 1000 * 1000,
     LINK_OUT_MAX = 32 * 1024 * 1024, /* bytes a member has not taken: above, messages are dropped */
+    LEAVING_US = 500 * 1000,         /* time for the last messages to who left */
 };
 
 /* The connection is gone, or could not be made: try again later, doubling the wait. */
@@ -30,7 +35,7 @@ static void back_off(struct link *link)
         ship_down(link);
         return;
     }
-    if (node->state == NODE_CLOSING || node->state == NODE_ENDED) {
+    if (node->state == NODE_CLOSING || node->state == NODE_ENDED || link->leaving) {
         return;
     }
     io_timer_set(node->io, &link->retry, io_now_us(node->io) + link->backoff_us);
@@ -91,11 +96,17 @@ static int take_frame(void *context, const struct frame *frame)
         return err;
     }
     if (welcome.status != 0) {
-        TRACE(&node->trace, TRACE_WARN, "node %" PRIu64 " at %s refused this server: %.*s",
-              link->id, link->address, (int)welcome.text.size, (const char *)welcome.text.data);
+        TRACE(&node->trace, TRACE_WARN, "the server at %s refused this one: %.*s", link->address,
+              (int)welcome.text.size, (const char *)welcome.text.data);
+        node->removed = node->removed || welcome.status == KV_ERR_REMOVED;
         return welcome.status;
     }
-    if (welcome.cluster_id != node->config.cluster_id || welcome.id != link->id) {
+    if (link->purpose == PEER_JOIN) {
+        io_timer_cancel(node->io, &link->retry);
+        join_welcomed(node, &welcome);
+        return 0;
+    }
+    if (welcome.cluster_id != node->cluster_id || welcome.id != link->id) {
         return KV_ERR_FOREIGN;
     }
     io_timer_cancel(node->io, &link->retry);
@@ -142,15 +153,19 @@ static void sent(struct outbox *outbox, int64_t error)
 
 static void greet(struct link *link)
 {
+    const struct kvapp_node *node = link->node;
+    bool joins = link->purpose == PEER_JOIN;
     const struct peer_hello hello = {
         .protocol_min = PEER_PROTOCOL_MIN,
         .protocol_max = PEER_PROTOCOL_MAX,
         .purpose = link->purpose,
-        .cluster_id = link->node->config.cluster_id,
-        .from = link->node->config.id,
-        .to = link->id,
-        .unheard = !inbound_is_connected(link->node, link->id),
-        .address = slice_of_string(link->node->config.address),
+        .cluster_id = joins ? 0 : node->cluster_id,
+        .from = node->config.id,
+        .to = joins ? 0 : link->id,
+        .incarnation = node->incarnation,
+        .membership_index = node->own_membership_index,
+        .unheard = !inbound_is_connected(node, link->id),
+        .address = slice_of_string(node->config.address),
     };
     peer_hello_encode(&hello, outbox_begin(&link->outbox));
     outbox_end(&link->outbox);
@@ -192,7 +207,7 @@ static void timer_due(struct io_timer *timer)
         io_connect_cancel(link->node->io, &link->connect);
         break;
     case LINK_UP:
-        link_close(link, "it is silent");
+        link_close(link, link->leaving ? "it is no member any more" : "it is silent");
         break;
     default:
         link_close(link, "it did not answer the greeting");
@@ -219,61 +234,167 @@ void link_expect(struct link *link, uint64_t us)
     io_timer_set(link->node->io, &link->retry, io_now_us(link->node->io) + us);
 }
 
-static void link_init(struct link *link, struct kvapp_node *node, const struct member *member,
-                      enum peer_purpose purpose)
+void link_init(struct link *link, struct kvapp_node *node, uint64_t id, const char *address,
+               enum peer_purpose purpose)
 {
     *link = (struct link){
         .node = node,
-        .id = member->id,
+        .id = id,
         .purpose = purpose,
         .backoff_us = BACKOFF_MIN_US,
         .connect.done = connected,
         .receive.done = received,
         .close.done = close_done,
     };
-    memcpy(link->address, member->address, sizeof link->address);
+    (void)snprintf(link->address, sizeof link->address, "%s", address);
     io_timer_init(&link->retry, timer_due);
     outbox_init(&link->outbox, node->io, (uint64_t)node->config.timing.network_delay_ms * 1000,
                 sent);
 }
 
-void links_init(struct kvapp_node *node)
+static void link_done(struct link *link)
 {
-    for (size_t i = 0; i < node->config.members.count; i++) {
-        const struct member *member = &node->config.members.at[i];
+    io_timer_cancel(link->node->io, &link->retry);
+    feed_done(link);
+    intake_done(&link->intake);
+    outbox_done(&link->outbox);
+}
+
+/* ---- one for each member ---- */
+
+static size_t find(const struct kvapp_node *node, uint64_t id)
+{
+    size_t i = 0;
+    while (i < node->link_count && node->links[i].id != id) {
+        i++;
+    }
+    return i;
+}
+
+static void add(struct kvapp_node *node, uint64_t id, const char *address)
+{
+    size_t number = find(node, 0);
+    if (number == LINKS_MAX) {
+        return; /* Until one of those that are leaving is closed. */
+    }
+    node->link_count = number == node->link_count ? number + 1 : node->link_count;
+    struct link *link = &node->links[number];
+    struct ship *ship = &node->ships[number];
+    *ship = (struct ship){.state = SHIP_IDLE};
+    link_init(link, node, id, address, PEER_MESSAGES);
+    feed_init(link);
+    link_init(&ship->link, node, id, address, PEER_SNAPSHOT);
+    ship_init(ship);
+    link_connect(link);
+}
+
+static void free_place(struct kvapp_node *node, size_t number)
+{
+    io_timer_cancel(node->io, &node->ships[number].pace);
+    link_done(&node->links[number]);
+    link_done(&node->ships[number].link);
+    node->links[number].id = 0;
+    node->ships[number].link.id = 0;
+}
+
+static bool is_closed(const struct kvapp_node *node, size_t number)
+{
+    const struct link *link = &node->links[number];
+    return link->state == LINK_DOWN && !link->reading &&
+           node->ships[number].link.state == LINK_DOWN;
+}
+
+/* Whoever is a member, or connected, has one; a membership that is not committed removes nobody. */
+static bool is_wanted(const struct kvapp_node *node, uint64_t id)
+{
+    return node_member(node, id) != NULL || inbound_is_connected(node, id) ||
+           raft_membership(node->raft)->index > node->commit_index;
+}
+
+static void leave(struct kvapp_node *node, size_t number)
+{
+    struct link *link = &node->links[number];
+    if (!link->leaving) {
+        link->leaving = true;
+        link->reported_down = true;
+        TRACE(&node->trace, TRACE_INFO, "no link to node %" PRIu64 " any more", link->id);
+        ship_leave(&node->ships[number]);
+        if (link->state == LINK_UP) {
+            link_expect(link, LEAVING_US);
+        } else {
+            io_timer_cancel(node->io, &link->retry);
+            link_close(link, "it is no member any more");
+        }
+    }
+    if (is_closed(node, number) && node->ships[number].state == SHIP_IDLE) {
+        free_place(node, number);
+    } else {
+        node->links_stale = true; /* It is looked at again. */
+    }
+}
+
+/* It has moved: the next connection goes to its new address. */
+static void readdress(struct link *link, const char *address)
+{
+    if (strcmp(link->address, address) == 0) {
+        return;
+    }
+    TRACE(&link->node->trace, TRACE_INFO, "node %" PRIu64 " moves from %s to %s", link->id,
+          link->address, address);
+    (void)snprintf(link->address, sizeof link->address, "%s", address);
+    link->backoff_us = BACKOFF_MIN_US;
+    link->reported_down = false;
+    if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
+        io_timer_set(link->node->io, &link->retry, io_now_us(link->node->io));
+    }
+    link_close(link, "it has moved");
+}
+
+void links_follow(struct kvapp_node *node)
+{
+    if (!node->links_stale || node->state == NODE_CLOSING) {
+        return;
+    }
+    node->links_stale = false;
+    for (size_t i = 0; i < node->link_count; i++) {
+        const struct link *link = &node->links[i];
+        if (link->id != 0 && (link->leaving || !is_wanted(node, link->id))) {
+            leave(node, i);
+        }
+    }
+    const struct raft_membership *membership = &raft_membership(node->raft)->membership;
+    for (size_t i = 0; i < membership->count; i++) {
+        const struct raft_member *member = &membership->members[i];
+        size_t number = find(node, member->id);
         if (member->id == node->config.id) {
             continue;
         }
-        size_t number = node->link_count++;
-        link_init(&node->links[number], node, member, PEER_MESSAGES);
-        feed_init(&node->links[number]);
-        link_init(&node->ships[number].link, node, member, PEER_SNAPSHOT);
-        ship_init(&node->ships[number]);
+        if (number == node->link_count) {
+            add(node, member->id, member->address);
+        } else if (!node->links[number].leaving) {
+            readdress(&node->links[number], member->address);
+            (void)snprintf(node->ships[number].link.address, ADDRESS_SIZE_MAX, "%s",
+                           member->address);
+        }
     }
 }
 
-void links_start(struct kvapp_node *node)
+void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address)
 {
-    for (size_t i = 0; i < node->link_count; i++) {
-        link_connect(&node->links[i]);
+    size_t number = find(node, hello->from);
+    if (number == node->link_count) {
+        const struct raft_member *member = node_member(node, hello->from);
+        add(node, hello->from, member == NULL ? address : member->address);
+        return;
     }
-}
-
-void links_greeted(struct kvapp_node *node, uint64_t id, bool unheard)
-{
+    struct link *link = &node->links[number];
     uint64_t now_us = io_now_us(node->io);
     uint64_t crossing_us = 1000 * (uint64_t)node->config.timing.election_min_ms;
-    for (size_t i = 0; i < node->link_count; i++) {
-        struct link *link = &node->links[i];
-        if (link->id != id) {
-            continue;
-        }
-        if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
-            link->backoff_us = BACKOFF_MIN_US;
-            io_timer_set(node->io, &link->retry, now_us);
-        } else if (unheard && link->state == LINK_UP && now_us - link->up_us > crossing_us) {
-            link_close(link, "it knows of no connection from here");
-        }
+    if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
+        link->backoff_us = BACKOFF_MIN_US;
+        io_timer_set(node->io, &link->retry, now_us);
+    } else if (hello->unheard && link->state == LINK_UP && now_us - link->up_us > crossing_us) {
+        link_close(link, "it knows of no connection from here");
     }
 }
 
@@ -285,7 +406,8 @@ void links_renew(struct kvapp_node *node, uint64_t longest_us)
 {
     for (size_t i = 0; i < node->link_count; i++) {
         struct link *link = &node->links[i];
-        if (link->state == LINK_UP && io_now_us(node->io) - link->up_us > longest_us &&
+        if (link->state == LINK_UP && !link->leaving &&
+            io_now_us(node->io) - link->up_us > longest_us &&
             !inbound_is_connected(node, link->id)) {
             link_close(link, "it has not connected to this server: it is greeted anew");
         }
@@ -318,6 +440,9 @@ void links_send(struct kvapp_node *node, const struct raft_message *message)
 void links_flush(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
+        if (node->links[i].id == 0) {
+            continue;
+        }
         if (node->links[i].state != LINK_CLOSING) {
             outbox_flush(&node->links[i].outbox);
         }
@@ -338,35 +463,34 @@ void links_stop(struct kvapp_node *node)
 {
     ships_stop(node);
     for (size_t i = 0; i < node->link_count; i++) {
-        stop(&node->links[i]);
-        stop(&node->ships[i].link);
+        if (node->links[i].id != 0) {
+            stop(&node->links[i]);
+            stop(&node->ships[i].link);
+        }
+    }
+    if (node->join.node != NULL) {
+        stop(&node->join);
     }
 }
 
 bool links_closed(const struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
-        const struct link *link = &node->links[i];
-        if (link->state != LINK_DOWN || link->reading || node->ships[i].link.state != LINK_DOWN) {
+        if (node->links[i].id != 0 && !is_closed(node, i)) {
             return false;
         }
     }
-    return true;
-}
-
-static void done(struct link *link)
-{
-    io_timer_cancel(link->node->io, &link->retry);
-    feed_done(link);
-    intake_done(&link->intake);
-    outbox_done(&link->outbox);
+    return node->join.state == LINK_DOWN;
 }
 
 void links_done(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {
-        io_timer_cancel(node->io, &node->ships[i].pace);
-        done(&node->links[i]);
-        done(&node->ships[i].link);
+        if (node->links[i].id != 0) {
+            free_place(node, i);
+        }
+    }
+    if (node->join.node != NULL) {
+        link_done(&node->join);
     }
 }

@@ -48,8 +48,9 @@ enum {
     REQUEST_TIMEOUT_MS = 30 * 1000,
     UNCOMMITTED_MAX = 16384, /* entries */
     TRACKER_CAPACITY = 2 * UNCOMMITTED_MAX,
-    APPEND_BYTES = 512 * 1024, /* of entries in one append, unless one entry is larger */
-    APPEND_WINDOW = 32,        /* appends in flight to one member */
+    APPEND_BYTES = 512 * 1024,   /* of entries in one append, unless one entry is larger */
+    APPEND_WINDOW = 32,          /* appends in flight to one member */
+    LINKS_MAX = 2 * MEMBERS_MAX, /* those that are being closed included */
     INBOX_MAX = 32 * 1024 * 1024,
     APPLY_PER_TURN = 8192, /* entries */
     DRAIN_MS = 1000,
@@ -84,9 +85,11 @@ enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSI
 /* The way to another member: this server connects, greets and sends. */
 struct link {
     struct kvapp_node *node;
-    uint64_t id;
+    uint64_t id; /* 0: not in use */
     char address[ADDRESS_SIZE_MAX];
-    enum peer_purpose purpose; /* messages: connects again and again; a snapshot: once (ship.c) */
+    bool leaving;              /* is not in use any more once it is closed */
+    enum peer_purpose purpose; /* messages: connects again and again; a snapshot: once (ship.c);
+                                  to join: until it was answered (join.c) */
     enum link_state state;
     bool reported_down; /* a failure was logged; the next one is not until it was up */
     uint64_t backoff_us;
@@ -145,6 +148,7 @@ struct inbound {
     struct outbox outbox;     /* for the answer to the greeting, and to a snapshot */
     struct io_timer deadline; /* of the greeting */
     uint64_t from;            /* 0: has not greeted yet */
+    uint64_t incarnation;     /* of its data directory */
     enum peer_purpose purpose;
     uint64_t heard_us; /* when bytes came last */
     bool paused;
@@ -211,6 +215,7 @@ struct install {
     struct inbound *inbound; /* NULL: the connection is gone */
     struct snapshot_offer offer;
     struct storage_receive receive;
+    struct raft_membership membership; /* at its index, once it is durable */
 };
 
 /* A state machine in the making (restore.c). */
@@ -268,12 +273,22 @@ struct kvapp_node {
     struct io_accept raft_accept;
     struct io_listener *client_listener;
     struct io_accept client_accept;
-    struct link links[MEMBERS_MAX];
-    struct ship ships[MEMBERS_MAX]; /* to the same members */
-    size_t link_count;
+    struct link links[LINKS_MAX];
+    struct ship ships[LINKS_MAX]; /* to the same members */
+    size_t link_count;            /* places that are or were in use */
+    bool links_stale;             /* those who take part have changed */
+    struct link join;
+    bool joining; /* the storage is being closed, and then it joins */
     struct list inbound;
     size_t inbound_count;
     struct buf inbox; /* records: from u64, type u8, size u32, payload */
+
+    uint64_t cluster_id;             /* 0: not yet known, for this server is to join one */
+    uint64_t incarnation;            /* of the data directory */
+    uint64_t own_membership_index;   /* of the newest one in which this server takes part */
+    struct buf received_memberships; /* struct raft_logged_membership, of the append at hand */
+    uint64_t led_since_ms;
+    bool removed; /* from the cluster: it ends */
 
     struct list clients;
     size_t client_count;
@@ -291,6 +306,9 @@ struct kvapp_node {
 int node_new_on(struct io *io, const struct kvapp_node_options *options, char *error,
                 size_t error_size, struct kvapp_node **ret_node);
 
+/* life.c: for the cluster that is now known */
+void node_open_storage(struct kvapp_node *node);
+
 /* turn.c */
 void node_turn(struct kvapp_node *node);
 void node_fail(struct kvapp_node *node, int err, const char *sentence);
@@ -306,7 +324,7 @@ void step_flush(struct kvapp_node *node);
 /* The newest snapshot is durable: the log before the older one is given up. */
 void step_compacted(struct kvapp_node *node);
 /* The leader's snapshot is durable here. */
-void step_installed(struct kvapp_node *node, const struct storage_snapshot_meta *meta);
+void step_installed(struct kvapp_node *node, const struct install *install);
 /* The sending of a snapshot to a member has ended. */
 void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok);
 
@@ -341,6 +359,8 @@ void ship_sent(struct link *link);
 void ship_down(struct link *link);
 /* The member was away: what waits for its answer would wait in vain. */
 void ship_renew(struct ship *ship);
+/* The member has left the cluster. */
+void ship_leave(struct ship *ship);
 void ships_step(struct kvapp_node *node);
 void ships_stop(struct kvapp_node *node);
 
@@ -365,6 +385,34 @@ void reads_stop(struct kvapp_node *node);
 void reads_expire(struct kvapp_node *node);
 bool reads_none(const struct kvapp_node *node);
 
+/* membership.c: who takes part */
+struct restored_memberships {
+    struct raft_membership initial;  /* in force while the log has none; nobody: one that joins */
+    struct raft_membership snapshot; /* when there is one */
+    struct raft_logged_membership *logged; /* the caller's to free */
+    size_t count;
+};
+/* The newest member of that id, NULL: there is none. */
+const struct raft_member *node_member(const struct kvapp_node *node, uint64_t id);
+/* What storage found, decoded. An error is told with node_fail. */
+int membership_restore(struct kvapp_node *node, const struct storage_restored *restored,
+                       struct restored_memberships *ret_memberships);
+void membership_start(struct kvapp_node *node, const struct restored_memberships *memberships,
+                      uint64_t snapshot_index);
+/* Into node->received_memberships. */
+int membership_note_received(struct kvapp_node *node, const struct entry *entry);
+void membership_changed(struct kvapp_node *node);
+/* This server was removed: what is in flight ends, and then it does. */
+void membership_end(struct kvapp_node *node);
+/* Whether it is known to have gone, though it knows of a membership in which it takes part. */
+bool membership_is_removed(const struct kvapp_node *node, uint64_t id, uint64_t its_index);
+/* A leader logs the incarnations of members that it has met. */
+void membership_record(struct kvapp_node *node);
+
+/* join.c: the cluster's id is asked for, then the data directory is made */
+void join_start(struct kvapp_node *node);
+void join_welcomed(struct kvapp_node *node, const struct peer_welcome *welcome);
+
 /* apply.c */
 void apply_committed(struct kvapp_node *node);
 
@@ -387,21 +435,27 @@ void client_mark_dirty(struct client *client);
 void client_release(struct client *client, size_t cost);
 
 /* links.c, feed.c, inbound.c */
-void links_init(struct kvapp_node *node);
-void links_start(struct kvapp_node *node);
+void link_init(struct link *link, struct kvapp_node *node, uint64_t id, const char *address,
+               enum peer_purpose purpose);
+/* When links_stale: who became a member gets a link, who left loses it. */
+void links_follow(struct kvapp_node *node);
+/* A server has connected here: it can be reached again, or for the first time; or says that it has
+ * no connection from this one. */
+void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address);
 void links_send(struct kvapp_node *node, const struct raft_message *message);
 void link_connect(struct link *link);
 /* Closes it, or gives up connecting. */
 void link_close(struct link *link, const char *why);
 /* Closes a link that is up, unless this is called again within `us`. */
 void link_expect(struct link *link, uint64_t us);
-/* A server has connected here, and perhaps says that it has no connection from this one. */
-void links_greeted(struct kvapp_node *node, uint64_t id, bool unheard);
 /* Greets anew who has been without a connection to this server for so long. */
 void links_renew(struct kvapp_node *node, uint64_t longest_us);
 void links_flush(struct kvapp_node *node);
 void links_stop(struct kvapp_node *node);
 void links_done(struct kvapp_node *node);
+/* Whether the server has greeted here and is connected; and what it said of its directory. */
+bool inbound_is_connected(const struct kvapp_node *node, uint64_t from);
+uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from); /* 0: not known */
 bool links_closed(const struct kvapp_node *node);
 void feed_init(struct link *link);
 void feed_append(struct link *link, const struct raft_message *message);
@@ -410,7 +464,6 @@ void feed_done(struct link *link);
 int inbound_listen(struct kvapp_node *node, const struct io_address *address);
 void inbound_resume(struct kvapp_node *node);
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
-bool inbound_is_connected(const struct kvapp_node *node, uint64_t from);
 void inbound_expire(struct kvapp_node *node);
 void inbound_stop(struct kvapp_node *node);
 

@@ -130,13 +130,21 @@ static int check_ports(const struct members *members, uint32_t offset, char *err
     return 0;
 }
 
-int node_config_init(const struct kvapp_node_options *options, struct node_config *ret_config,
+static int copy_text(const char *what, const char *text, char *to, size_t to_size, char *error,
+                     size_t error_size)
+{
+    if (strlen(text) >= to_size) {
+        (void)snprintf(error, error_size, "the %s is longer than %zu bytes", what, to_size - 1);
+        return KV_ERR_INVALID;
+    }
+    memcpy(to, text, strlen(text) + 1);
+    return 0;
+}
+
+/* The members of a new cluster, and which of them this server is. */
+static int take_list(const struct kvapp_node_options *options, struct node_config *config,
                      char *error, size_t error_size)
 {
-    struct node_config config = {
-        .timing = options->timing,
-        .client_port_offset = options->client_port_offset,
-    };
     const char *cluster = options->cluster;
     char alone[ADDRESS_SIZE_MAX + 32];
     if (cluster == NULL) {
@@ -149,31 +157,79 @@ int node_config_init(const struct kvapp_node_options *options, struct node_confi
                        options->bind);
         cluster = alone;
     }
-    int err = members_parse(cluster, &config.members, error, error_size);
+    int err = members_parse(cluster, &config->members, error, error_size);
     if (err != 0) {
         return err;
     }
     const struct member *self = NULL;
-    err = find_self(options, &config.members, &self, error, error_size);
+    err = find_self(options, &config->members, &self, error, error_size);
     if (err != 0) {
         return err;
     }
-    err = check_ports(&config.members, options->client_port_offset, error, error_size);
-    if (err != 0) {
-        return err;
-    }
-    err = check_timing(&config.timing, error, error_size);
-    if (err != 0) {
-        return err;
-    }
-    config.id = self->id;
-    memcpy(config.address, self->address, sizeof config.address);
-    CHECK(address_add_port(self->address, options->client_port_offset, config.client_address) == 0);
-    for (size_t i = 0; i < config.members.count; i++) {
-        const struct member *member = &config.members.at[i];
-        config.cluster_id ^=
+    config->id = self->id;
+    memcpy(config->address, self->address, sizeof config->address);
+    for (size_t i = 0; i < config->members.count; i++) {
+        const struct member *member = &config->members.at[i];
+        config->cluster_id ^=
             hash_bytes_seeded(member->address, strlen(member->address), member->id);
     }
+    return check_ports(&config->members, options->client_port_offset, error, error_size);
+}
+
+/* This server will be, or is, a member of a cluster whose other members it need not know. */
+static int take_join(const struct kvapp_node_options *options, struct node_config *config,
+                     char *error, size_t error_size)
+{
+    if (options->cluster != NULL || options->node_id == 0 || options->bind == NULL) {
+        (void)snprintf(error, error_size,
+                       "a server that joins needs its node id and its bind address, and no list "
+                       "of members");
+        return KV_ERR_INVALID;
+    }
+    char same[ADDRESS_SIZE_MAX];
+    if (address_add_port(options->join, 0, same) != 0) {
+        (void)snprintf(error, error_size,
+                       "the address to join, \"%.200s\", is no host:port such as 127.0.0.1:8080",
+                       options->join);
+        return KV_ERR_INVALID;
+    }
+    config->members.count = 1;
+    config->members.at[0].id = options->node_id;
+    config->id = options->node_id;
+    int err = copy_text("address to join", options->join, config->join, sizeof config->join, error,
+                        error_size);
+    if (err == 0) {
+        err = copy_text("bind address", options->bind, config->address, sizeof config->address,
+                        error, error_size);
+    }
+    if (err == 0) {
+        memcpy(config->members.at[0].address, config->address, sizeof config->address);
+        err = check_ports(&config->members, options->client_port_offset, error, error_size);
+    }
+    return err;
+}
+
+int node_config_init(const struct kvapp_node_options *options, struct node_config *ret_config,
+                     char *error, size_t error_size)
+{
+    struct node_config config = {
+        .timing = options->timing,
+        .client_port_offset = options->client_port_offset,
+    };
+    int err = options->join != NULL ? take_join(options, &config, error, error_size)
+                                    : take_list(options, &config, error, error_size);
+    if (err == 0) {
+        err = check_timing(&config.timing, error, error_size);
+    }
+    if (err == 0) {
+        err = copy_text("path of the data directory", options->data_dir, config.data_dir,
+                        sizeof config.data_dir, error, error_size);
+    }
+    if (err != 0) {
+        return err;
+    }
+    CHECK(address_add_port(config.address, options->client_port_offset, config.client_address) ==
+          0);
     *ret_config = config;
     return 0;
 }

@@ -7,11 +7,13 @@
 
 struct node_config {
     uint64_t id;
-    uint64_t cluster_id; /* a hash of the list of members, as written */
-    struct members members;
+    uint64_t cluster_id;         /* a hash of the list of members, as written; 0: to be asked for */
+    char join[ADDRESS_SIZE_MAX]; /* whom to ask */
+    struct members members;      /* of a new cluster */
     char address[ADDRESS_SIZE_MAX];        /* raft address of this server */
     char client_address[ADDRESS_SIZE_MAX]; /* raft port + offset */
     uint32_t client_port_offset;
+    char data_dir[1024];
     struct kvapp_timing timing;
 };
 

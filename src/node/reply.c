@@ -53,12 +53,12 @@ void reply_redirect(struct kvapp_node *node, const struct waiter *waiter)
     }
     struct buf *out = begin(waiter->client);
     if (out != NULL) {
-        const struct member *leader = members_find(&node->config.members, node->leader);
+        const struct raft_member *leader = node_member(node, node->leader);
         struct leader_redirect redirect = {.request_id = waiter->request_id};
         char address[ADDRESS_SIZE_MAX];
         char text[ADDRESS_SIZE_MAX + 128];
-        if (leader != NULL && leader->id != node->config.id) {
-            CHECK(address_add_port(leader->address, node->config.client_port_offset, address) == 0);
+        if (leader != NULL && leader->id != node->config.id &&
+            address_add_port(leader->address, node->config.client_port_offset, address) == 0) {
             redirect.has_leader = true;
             redirect.leader_id = leader->id;
             redirect.address = slice_of_string(address);
@@ -100,7 +100,7 @@ void reply_status(struct client *client, uint64_t request_id)
     storage_stats(node->storage, &stats);
     const struct status_response status = {
         .request_id = request_id,
-        .cluster_id = node->config.cluster_id,
+        .cluster_id = node->cluster_id,
         .id = node->config.id,
         .address = slice_of_string(node->config.address),
         .role = (uint8_t)raft_role(node->raft),

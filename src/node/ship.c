@@ -225,6 +225,11 @@ void ship_renew(struct ship *ship)
     end(ship, false, "the member connected anew");
 }
 
+void ship_leave(struct ship *ship)
+{
+    end(ship, false, "it is no member any more");
+}
+
 void ships_step(struct kvapp_node *node)
 {
     for (size_t i = 0; i < node->link_count; i++) {

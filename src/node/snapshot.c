@@ -9,6 +9,8 @@
  */
 #include "node/node.h"
 
+#include "wire/membership.h"
+
 #include <inttypes.h>
 
 enum {
@@ -87,14 +89,18 @@ static void begin(struct kvapp_node *node)
     snapshot->taking.done = answered;
     snapshot->state = SNAPSHOT_WAITING;
     snapshot->index = kv_snapshot_index(snapshot->frozen);
+    struct buf membership = {0};
+    membership_encode(raft_membership_at(node->raft, snapshot->index), &membership);
     const struct storage_snapshot_meta meta = {
         .index = snapshot->index,
         .term = raft_term_at(node->raft, snapshot->index),
         .digest = kv_snapshot_digest(snapshot->frozen),
+        .membership = buf_slice(&membership),
     };
     TRACE(&node->trace, TRACE_DEBUG, "takes a snapshot of %" PRIu64 " keys at entry %" PRIu64,
           kv_key_count(node->kv), snapshot->index);
     storage_snapshot_begin(node->storage, &snapshot->taking, &meta);
+    buf_done(&membership);
 }
 
 static void write_chunk(struct kvapp_node *node)

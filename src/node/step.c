@@ -4,6 +4,8 @@
  */
 #include "node/node.h"
 
+#include "wire/membership.h"
+
 #include <inttypes.h>
 
 /* ---- effects ---- */
@@ -27,6 +29,26 @@ static void stage_received(struct kvapp_node *node, struct slice entries, uint64
     }
 }
 
+/* Stages the entry that the core wants to be made: a no-op or a membership. */
+static void stage_made(struct kvapp_node *node)
+{
+    const struct raft_store *store = &node->effects.store;
+    bool is_membership = (store->flags & RAFT_STORE_MEMBERSHIP) != 0;
+    struct buf payload = {0};
+    if (is_membership) {
+        membership_encode(&store->membership, &payload);
+    }
+    const struct entry entry = {
+        .index = store->append_first,
+        .term = store->term,
+        .time_ms = io_wall_ms(node->io),
+        .kind = is_membership ? ENTRY_MEMBERSHIP : ENTRY_NOOP,
+        .payload = buf_slice(&payload),
+    };
+    storage_append(node->storage, &entry);
+    buf_done(&payload);
+}
+
 static void stage(struct kvapp_node *node, const struct raft_event *event, struct slice entries)
 {
     const struct raft_store *store = &node->effects.store;
@@ -36,19 +58,12 @@ static void stage(struct kvapp_node *node, const struct raft_event *event, struc
     if ((store->flags & RAFT_STORE_RESET) != 0) {
         storage_reset(node->storage, store->reset_index, store->reset_term);
     }
-    CHECK((store->flags & RAFT_STORE_MEMBERSHIP) == 0); /* Nobody proposes one yet. */
     if ((store->flags & RAFT_STORE_TRUNCATE) != 0) {
         CHECK(store->truncate_from > node->commit_index);
         storage_truncate(node->storage, store->truncate_from);
     }
-    if ((store->flags & RAFT_STORE_NOOP) != 0) {
-        const struct entry noop = {
-            .index = store->append_first,
-            .term = store->term,
-            .time_ms = io_wall_ms(node->io),
-            .kind = ENTRY_NOOP,
-        };
-        storage_append(node->storage, &noop);
+    if ((store->flags & (RAFT_STORE_NOOP | RAFT_STORE_MEMBERSHIP)) != 0) {
+        stage_made(node);
     } else if ((store->flags & RAFT_STORE_ENTRIES) != 0 && event->type == RAFT_RECEIVED) {
         stage_received(node, entries, store->append_first, store->append_count);
     }
@@ -69,14 +84,20 @@ static void note_role(struct kvapp_node *node)
     node->role = effects->role;
     if (effects->leader != node->leader) {
         node->leader = effects->leader;
-        const struct member *leader = members_find(&node->config.members, effects->leader);
-        if (leader == NULL) {
+        const struct raft_member *leader = node_member(node, effects->leader);
+        if (effects->leader == 0) {
             TRACE(&node->trace, TRACE_INFO, "no leader is known in term %" PRIu64, effects->term);
+        } else if (leader == NULL) {
+            TRACE(&node->trace, TRACE_INFO, "the leader of term %" PRIu64 " is node %" PRIu64,
+                  effects->term, effects->leader);
         } else {
             TRACE(&node->trace, TRACE_INFO,
                   "the leader of term %" PRIu64 " is node %" PRIu64 " at %s", effects->term,
                   leader->id, leader->address);
         }
+    }
+    if (!was_leader && effects->role == RAFT_LEADER) {
+        node->led_since_ms = node_now_ms(node);
     }
     if (was_leader && effects->role != RAFT_LEADER) {
         reply_lost(node);
@@ -104,6 +125,9 @@ int step_event(struct kvapp_node *node, const struct raft_event *event, struct s
     CHECK(effects->commit_index >= node->commit_index);
     node->commit_index = effects->commit_index;
     node->raft_wake_ms = effects->wake_ms;
+    if (effects->membership_changed || effects->removed) {
+        membership_changed(node);
+    }
     return 0;
 }
 
@@ -122,6 +146,7 @@ void step_time(struct kvapp_node *node)
         const struct raft_event event = {.type = RAFT_TICKED, .now_ms = now_ms};
         CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
         inbound_expire(node);
+        membership_record(node);
     }
 }
 
@@ -140,8 +165,10 @@ void step_stored(struct kvapp_node *node)
     CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
 }
 
-/* The entries of an append are what its message says, each with a right checksum. */
-static int check_entries(const struct raft_append_request *append, struct slice entries)
+/* The entries of an append are what its message says, each with a right checksum. Memberships
+ * among them are noted. */
+static int check_entries(struct kvapp_node *node, const struct raft_append_request *append,
+                         struct slice entries)
 {
     uint64_t index = append->prev_index;
     size_t at = 0;
@@ -156,6 +183,12 @@ static int check_entries(const struct raft_append_request *append, struct slice 
             index++;
             if (entry.index != index || entry.term != append->runs[i].term) {
                 return KV_ERR_MALFORMED;
+            }
+            if (entry.kind == ENTRY_MEMBERSHIP) {
+                err = membership_note_received(node, &entry);
+                if (err != 0) {
+                    return err;
+                }
             }
             at += size;
         }
@@ -207,16 +240,22 @@ static int step_message(struct kvapp_node *node, uint64_t from, const struct fra
         return KV_ERR_FOREIGN;
     }
     if (message.type == RAFT_APPEND_REQUEST) {
-        err = check_entries(&message.append_request, entries);
+        buf_clear(&node->received_memberships);
+        err = check_entries(node, &message.append_request, entries);
         if (err != 0) {
             return err;
         }
     }
-    const struct raft_event event = {
+    struct raft_event event = {
         .type = RAFT_RECEIVED,
         .now_ms = node_now_ms(node),
         .message = &message,
     };
+    if (message.type == RAFT_APPEND_REQUEST) {
+        const struct buf *noted = &node->received_memberships;
+        event.memberships = (const void *)noted->data;
+        event.membership_count = noted->size / sizeof *event.memberships;
+    }
     return step_event(node, &event, entries);
 }
 
@@ -252,14 +291,13 @@ void step_compacted(struct kvapp_node *node)
     storage_trim(node->storage, event.compacted.compacted_index + 1);
 }
 
-void step_installed(struct kvapp_node *node, const struct storage_snapshot_meta *meta)
+void step_installed(struct kvapp_node *node, const struct install *install)
 {
+    const struct storage_snapshot_meta *meta = &install->receive.meta;
     const struct raft_event event = {
         .type = RAFT_INSTALLED,
         .now_ms = node_now_ms(node),
-        .installed = {.index = meta->index,
-                      .term = meta->term,
-                      .membership = &raft_membership(node->raft)->membership},
+        .installed = {.index = meta->index, .term = meta->term, .membership = &install->membership},
     };
     if (step_event(node, &event, slice_of(NULL, 0)) != 0) {
         node_fail(node, KV_ERR_DAMAGED,

@@ -32,7 +32,9 @@ static void start_closing(struct kvapp_node *node)
     clients_stop(node);
     links_stop(node);
     inbound_stop(node);
-    storage_close(node->storage);
+    if (node->storage != NULL && !node->joining) {
+        storage_close(node->storage);
+    }
 }
 
 void node_fail(struct kvapp_node *node, int err, const char *sentence)
@@ -104,6 +106,7 @@ static void run_stages(struct kvapp_node *node)
     reads_expire(node);
     clients_resume(node);
     inbound_resume(node);
+    links_follow(node);
 }
 
 static void set_wake(struct kvapp_node *node)
@@ -115,6 +118,9 @@ static void set_wake(struct kvapp_node *node)
         wake_us = node->drain_until_us;
     }
     for (size_t i = 0; i < node->link_count; i++) {
+        if (node->links[i].id == 0) {
+            continue;
+        }
         uint64_t due_us = outbox_due_us(&node->links[i].outbox);
         wake_us = due_us < wake_us ? due_us : wake_us;
     }
@@ -158,6 +164,9 @@ void node_turn(struct kvapp_node *node)
     }
     clients_flush(node);
     links_flush(node);
+    if (node->removed && node->state == NODE_SERVING) {
+        membership_end(node);
+    }
     if (node->state == NODE_DRAINING && is_drained(node)) {
         start_closing(node);
     }

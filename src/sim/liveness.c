@@ -79,6 +79,9 @@ static bool is_idle(const struct kvapp_node *node)
     }
     for (size_t i = 0; i < node->link_count; i++) {
         const struct link *link = &node->links[i];
+        if (link->id == 0) {
+            continue;
+        }
         if (link->state != LINK_UP || link->waiting_count != 0 || outbox_size(&link->outbox) != 0 ||
             node->ships[i].state != SHIP_IDLE) {
             return false;

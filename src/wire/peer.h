@@ -25,6 +25,8 @@ enum peer_purpose {
     PEER_PURPOSE_COUNT,
 };
 
+#define PEER_NO_MEMBERSHIP UINT64_MAX /* the sender takes part in none that it knows of */
+
 struct peer_hello {
     uint16_t protocol_min;
     uint16_t protocol_max;
@@ -33,7 +35,7 @@ struct peer_hello {
     uint64_t from;             /* node ids */
     uint64_t to;               /* 0: whoever answers (PEER_JOIN) */
     uint64_t incarnation;      /* of the sender's data directory; 0: it has none yet */
-    uint64_t membership_index; /* of the newest committed membership the sender has; 0: none */
+    uint64_t membership_index; /* of the newest one in the sender's log in which it takes part */
     uint32_t priority;         /* for leading: see kvapp_node_options */
     bool unheard;              /* the sender has no connection from the receiver */
     struct slice address;      /* the sender's raft address, for who does not know it otherwise */
