@@ -122,6 +122,16 @@ static void close_older(struct kvapp_node *node, uint64_t from, enum peer_purpos
     }
 }
 
+/* Once, not as often as it tries. */
+static void report_refused(struct kvapp_node *node, uint64_t from, int verdict, const char *text)
+{
+    if (from != node->refused_from || verdict != node->refused_verdict) {
+        node->refused_from = from;
+        node->refused_verdict = verdict;
+        TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
+    }
+}
+
 static int take_hello(struct inbound *inbound, const struct frame *frame)
 {
     struct kvapp_node *node = inbound->node;
@@ -134,7 +144,7 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
         return err;
     }
     if (node->raft == NULL) {
-        return KV_ERR_STOPPED; /* Nothing is known yet. */
+        return INTAKE_LATER; /* Nothing is known yet. */
     }
     char text[320] = "";
     const int verdict = judge(node, &hello, text, sizeof text);
@@ -148,8 +158,9 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     peer_welcome_encode(&welcome, outbox_begin(&inbound->outbox));
     outbox_end(&inbound->outbox);
     outbox_flush(&inbound->outbox);
+    inbound->greeted = true;
     if (verdict != 0) {
-        TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
+        report_refused(node, hello.from, verdict, text);
         io_receive_pause(node->io, inbound->stream);
         inbound->paused = true;
         return INTAKE_PAUSE;
@@ -229,7 +240,7 @@ void inbound_resume(struct kvapp_node *node)
 {
     for (struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
         struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
-        if (inbound->paused && !inbound->closing && inbound->from != 0 &&
+        if (inbound->paused && !inbound->closing && (inbound->from != 0 || !inbound->greeted) &&
             !install_is_busy(node, inbound)) {
             inbound->paused = false;
             take_bytes(inbound, slice_of(NULL, 0));

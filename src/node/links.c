@@ -96,8 +96,11 @@ static int take_frame(void *context, const struct frame *frame)
         return err;
     }
     if (welcome.status != 0) {
-        TRACE(&node->trace, TRACE_WARN, "the server at %s refused this one: %.*s", link->address,
-              (int)welcome.text.size, (const char *)welcome.text.data);
+        if (!link->reported_down) {
+            link->reported_down = true;
+            TRACE(&node->trace, TRACE_WARN, "the server at %s refused this one: %.*s",
+                  link->address, (int)welcome.text.size, (const char *)welcome.text.data);
+        }
         node->removed = node->removed || welcome.status == KV_ERR_REMOVED;
         return welcome.status;
     }

@@ -147,7 +147,8 @@ struct inbound {
     struct intake intake;
     struct outbox outbox;     /* for the answer to the greeting, and to a snapshot */
     struct io_timer deadline; /* of the greeting */
-    uint64_t from;            /* 0: has not greeted yet */
+    bool greeted;             /* and was answered */
+    uint64_t from;            /* 0: has not greeted yet, or was refused */
     uint64_t incarnation;     /* of its data directory */
     enum peer_purpose purpose;
     uint64_t heard_us; /* when bytes came last */
@@ -281,6 +282,8 @@ struct kvapp_node {
     bool joining; /* the storage is being closed, and then it joins */
     struct list inbound;
     size_t inbound_count;
+    uint64_t refused_from; /* who greeted last in vain, and why */
+    int refused_verdict;
     struct buf inbox; /* records: from u64, type u8, size u32, payload */
 
     uint64_t cluster_id;             /* 0: not yet known, for this server is to join one */
