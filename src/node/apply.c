@@ -40,7 +40,7 @@ static void read_done(struct storage_read *read, int err, struct slice entries, 
         return;
     }
     size_t at = 0;
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count && digest_agrees(node); i++) {
         size_t size = 0;
         apply_entry(node, slice_of(entries.data + at, entries.size - at), &size);
         at += size;
@@ -66,7 +66,7 @@ void apply_committed(struct kvapp_node *node)
     }
     for (int n = 0; n < APPLY_PER_TURN; n++) {
         uint64_t index = kv_applied_index(node->kv) + 1;
-        if (index > node->commit_index) {
+        if (!digest_agrees(node) || index > node->commit_index) {
             return;
         }
         struct slice encoded;

@@ -182,6 +182,12 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     return 0;
 }
 
+/* What a member may send on the connection for messages, once it has greeted. */
+static bool is_message(uint8_t type)
+{
+    return type <= RAFT_APPEND_RESPONSE || type == RAFT_TIMEOUT_NOW || type == FRAME_STATE_DIGEST;
+}
+
 static int take_frame(void *context, const struct frame *frame)
 {
     struct inbound *inbound = context;
@@ -194,7 +200,7 @@ static int take_frame(void *context, const struct frame *frame)
         if (frame->type != FRAME_SNAPSHOT_OFFER) {
             return install_frame(inbound, frame);
         }
-    } else if (frame->type > RAFT_APPEND_RESPONSE && frame->type != RAFT_TIMEOUT_NOW) {
+    } else if (!is_message(frame->type)) {
         return KV_ERR_MALFORMED;
     }
     if (node->inbox.size > INBOX_MAX) {

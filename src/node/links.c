@@ -417,6 +417,21 @@ void links_renew(struct kvapp_node *node, uint64_t longest_us)
     }
 }
 
+static bool takes_messages(const struct link *link)
+{
+    return link->state == LINK_UP && outbox_size(&link->outbox) <= LINK_OUT_MAX;
+}
+
+void links_send_digest(struct kvapp_node *node, const struct state_digest *digest)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        if (takes_messages(&node->links[i])) {
+            state_digest_encode(digest, outbox_begin(&node->links[i].outbox));
+            outbox_end(&node->links[i].outbox);
+        }
+    }
+}
+
 void links_send(struct kvapp_node *node, const struct raft_message *message)
 {
     for (size_t i = 0; i < node->link_count; i++) {
@@ -428,7 +443,7 @@ void links_send(struct kvapp_node *node, const struct raft_message *message)
             ship_start(&node->ships[i], message, link->state == LINK_UP);
             return;
         }
-        if (link->state != LINK_UP || outbox_size(&link->outbox) > LINK_OUT_MAX) {
+        if (!takes_messages(link)) {
             return;
         }
         if (message->type == RAFT_APPEND_REQUEST) {

@@ -10,6 +10,7 @@
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED
  *   step.c      one storage_flush
  *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
+ *   digest.c    the state's digest ─► members; theirs was compared on the way
  *   snapshot.c  a chunk of the snapshot that is being taken
  *   reads.c     confirmed reads ─► replies
  *   outbox.c    one send per connection
@@ -228,6 +229,15 @@ struct restore {
     struct kv *replaced; /* its memory goes back piece by piece; NULL: none */
 };
 
+/* ---- digests (digest.c) ---- */
+
+struct digests {
+    uint64_t sent_index; /* as a leader: of the newest one */
+    uint64_t sent_ms;
+    struct state_digest held; /* of a leader, until the own state is there; index 0: none */
+    uint64_t held_from;
+};
+
 /* ---- the node ---- */
 
 struct kvapp_node {
@@ -269,6 +279,7 @@ struct kvapp_node {
     struct snapshot snapshot;
     struct install install;
     struct restore restore;
+    struct digests digests;
 
     struct io_listener *raft_listener;
     struct io_accept raft_accept;
@@ -419,6 +430,13 @@ void join_welcomed(struct kvapp_node *node, const struct peer_welcome *welcome);
 /* apply.c */
 void apply_committed(struct kvapp_node *node);
 
+/* digest.c */
+void digest_send(struct kvapp_node *node);
+int digest_received(struct kvapp_node *node, uint64_t from, struct slice payload);
+/* Called wherever the state stands between two entries. False: it differs from that of a leader,
+ * and the node ends. */
+bool digest_agrees(struct kvapp_node *node);
+
 /* reply.c: answers into a client's outbox; each ends one waiting request */
 void reply_send(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,
                 const char *sentence);
@@ -446,6 +464,7 @@ void links_follow(struct kvapp_node *node);
  * no connection from this one. */
 void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address);
 void links_send(struct kvapp_node *node, const struct raft_message *message);
+void links_send_digest(struct kvapp_node *node, const struct state_digest *digest);
 void link_connect(struct link *link);
 /* Closes it, or gives up connecting. */
 void link_close(struct link *link, const char *why);

@@ -230,6 +230,9 @@ static int step_message(struct kvapp_node *node, uint64_t from, const struct fra
     if (frame->type == FRAME_SNAPSHOT_OFFER) {
         return step_offer(node, from, frame->payload);
     }
+    if (frame->type == FRAME_STATE_DIGEST) {
+        return digest_received(node, from, frame->payload);
+    }
     struct raft_message message;
     struct slice entries = {0};
     int err = peer_message_decode(frame, &message, &entries);

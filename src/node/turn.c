@@ -99,6 +99,10 @@ static void run_stages(struct kvapp_node *node)
     reads_ask(node);
     step_flush(node);
     apply_committed(node);
+    if (node->state == NODE_CLOSING) {
+        return; /* Its state is wrong: nothing is answered from it any more. */
+    }
+    digest_send(node);
     snapshot_take(node);
     restore_step(node);
     reads_serve(node);

@@ -14,6 +14,7 @@
  *                     │ salt u64
  *     SnapshotBytes   offset u64 │ bytes (size u32, bytes)
  *     SnapshotStatus  state u32 │ zero u32 │ offset u64 │ text (size u32, bytes)
+ *     StateDigest     index u64 │ digest u64
  *     VoteRequest     ... │ flags u64 (1: pre, 2: transfer) │ last_index u64 │ last_term u64
  *     TimeoutNow      ... and nothing else
  *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
@@ -202,6 +203,29 @@ int snapshot_status_decode(struct slice payload, struct snapshot_status *ret_sta
     }
     status.state = (enum snapshot_state)state;
     *ret_status = status;
+    return 0;
+}
+
+/* ---- digests ---- */
+
+void state_digest_encode(const struct state_digest *digest, struct buf *out)
+{
+    CHECK(digest->index != 0);
+    size_t mark = frame_begin(out, FRAME_STATE_DIGEST);
+    buf_put_u64(out, digest->index);
+    buf_put_u64(out, digest->digest);
+    frame_end(out, mark);
+}
+
+int state_digest_decode(struct slice payload, struct state_digest *ret_digest)
+{
+    struct reader reader = reader_of(payload);
+    struct state_digest digest = {.index = reader_u64(&reader)};
+    digest.digest = reader_u64(&reader);
+    if (!reader_finished(&reader) || digest.index == 0) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_digest = digest;
     return 0;
 }
 

@@ -101,6 +101,16 @@ int snapshot_bytes_decode(struct slice payload, struct snapshot_bytes *ret_piece
 void snapshot_status_encode(const struct snapshot_status *status, struct buf *out);
 int snapshot_status_decode(struct slice payload, struct snapshot_status *ret_status);
 
+/* What the sender, a leader, has for its state's digest (kv.h) once an entry is applied: a
+ * committed one. Whoever has another one at that index has another state. */
+struct state_digest {
+    uint64_t index; /* not 0 */
+    uint64_t digest;
+};
+
+void state_digest_encode(const struct state_digest *digest, struct buf *out);
+int state_digest_decode(struct slice payload, struct state_digest *ret_digest);
+
 /*
  * Decodes a frame of type 0...3 or 14. *ret_entries borrows the bytes of an append's entries, which
  * the caller checks one by one against the message's runs (storage/entry.h). Returns 0 or

@@ -2,15 +2,19 @@
  * A data directory written and judged by src/storage alone, without a server, so that a test can
  * make logs that are trimmed or began anew, in segments of 64 KiB.
  *
- *     storage_tool DIR [append COUNT TERM | membership BYTES TERM | truncate FROM | trim BELOW |
- *                       crash] ...
+ *     storage_tool DIR [of CLUSTER NODE]
+ *                      [append COUNT TERM | membership BYTES TERM | truncate FROM | trim BELOW |
+ *                       forge | crash] ...
  *
  * BYTES are the entry's payload in hexadecimal digits. Prints "opened TORN_BYTES" or "refused:
- * why", then does what the words say and closes cleanly; `crash` ends at once. Exit status: 0
- * opened, 1 refused, 2 anything else.
+ * why", then does what the words say and closes cleanly. `of` names whose directory it is, in
+ * decimal. `forge` puts a snapshot of an empty state, in which nothing is wrong but its contents,
+ * in the place of the newest one. `crash` ends at once. Exit status: 0 opened, 1 refused, 2
+ * anything else.
  */
 #include "base/assert.h"
-#include "storage/storage.h"
+#include "kv/kv.h"
+#include "storage/snapshot.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,6 +39,8 @@ struct tool {
     bool closed;
     uint64_t ticket;
     uint64_t stored;
+    struct storage_snapshot_taking taking;
+    bool took; /* the last call for the snapshot */
 };
 
 static void on_opened(void *context, int err, const char *sentence)
@@ -139,6 +145,63 @@ static void trim(struct tool *tool, uint64_t below)
     }
 }
 
+static void on_took(struct storage_snapshot_taking *taking, int err, const char *sentence)
+{
+    struct tool *tool = CONTAINER_OF(taking, struct tool, taking);
+    if (err != 0) {
+        on_failed(NULL, err, sentence);
+    }
+    tool->took = true;
+}
+
+static void wait_for_snapshot(struct tool *tool)
+{
+    while (!tool->took) {
+        turn(tool);
+    }
+    tool->took = false;
+}
+
+/* The state after so many entries without a command. */
+static struct kv_snapshot *freeze_empty(uint64_t index, struct kv **ret_kv)
+{
+    struct kv *kv = kv_new(&kv_options_default);
+    for (uint64_t i = 1; i <= index; i++) {
+        struct reply reply;
+        kv_apply(kv, i, 0, slice_of(NULL, 0), &reply);
+    }
+    *ret_kv = kv;
+    return kv_freeze(kv);
+}
+
+static void forge(struct tool *tool)
+{
+    struct storage_restored restored;
+    storage_restored(tool->storage, &restored);
+    struct kv *kv = NULL;
+    struct kv_snapshot *snapshot = freeze_empty(restored.snapshot_index, &kv);
+    const struct storage_snapshot_meta meta = {
+        .index = restored.snapshot_index,
+        .term = restored.snapshot_term,
+        .digest = kv_snapshot_digest(snapshot),
+        .membership = restored.membership,
+    };
+    tool->taking.done = on_took;
+    storage_snapshot_begin(tool->storage, &tool->taking, &meta);
+    wait_for_snapshot(tool);
+    struct buf chunk = {0};
+    while (kv_snapshot_next(snapshot, &chunk)) {
+        storage_snapshot_chunk(tool->storage, buf_slice(&chunk));
+        wait_for_snapshot(tool);
+        buf_clear(&chunk);
+    }
+    storage_snapshot_commit(tool->storage);
+    wait_for_snapshot(tool);
+    buf_done(&chunk);
+    CHECK(kv_snapshot_release(snapshot, SIZE_MAX));
+    kv_free(kv);
+}
+
 /* Does what stands at the front of the words; returns how many it used. */
 static int obey(struct tool *tool, char **words, int count)
 {
@@ -159,6 +222,10 @@ static int obey(struct tool *tool, char **words, int count)
         trim(tool, strtoull(words[1], NULL, 10));
         return 2;
     }
+    if (strcmp(words[0], "forge") == 0) {
+        forge(tool);
+        return 1;
+    }
     (void)fflush(stdout);
     _exit(strcmp(words[0], "crash") == 0 ? 0 : TOOL_FAILED);
 }
@@ -170,11 +237,12 @@ int main(int argc, char **argv)
     if (argc < 2 || io_new(IO_BACKEND_PORTABLE, reason, sizeof reason, &tool.io) != 0) {
         return TOOL_FAILED;
     }
+    const bool named = argc >= 5 && strcmp(argv[2], "of") == 0;
     struct trace trace = {0};
     struct storage_options options = {
         .path = argv[1],
-        .cluster_id = 77,
-        .node_id = 1,
+        .cluster_id = named ? strtoull(argv[3], NULL, 10) : 77,
+        .node_id = named ? strtoull(argv[4], NULL, 10) : 1,
         .segment_size = SEGMENT_SIZE,
         .cache_size = SEGMENT_SIZE,
         .trace = &trace,
@@ -189,7 +257,7 @@ int main(int argc, char **argv)
         struct storage_restored restored;
         storage_restored(tool.storage, &restored);
         printf("opened %" PRIu64 "\n", restored.torn_bytes);
-        for (int at = 2; at < argc;) {
+        for (int at = named ? 5 : 2; at < argc;) {
             at += obey(&tool, argv + at, argc - at);
         }
     }

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import struct
-import subprocess
 import sys
 import time
 
@@ -482,31 +481,23 @@ def a_server_sets_aside_what_verify_finds_damaged(env):
     expect(newest + ".damaged: was set aside" in text, "the server has done so", text)
 
 
-def storage(env, data, *words):
-    """The storage alone: what it printed when it opened the directory."""
-    tool = os.path.join(os.path.dirname(env.binary), "test", "e2e", "storage_tool")
-    done = subprocess.run([tool, data] + list(words), capture_output=True, timeout=20, check=False)
-    expect(done.returncode in (0, 1) and not done.stderr, "storage_tool", done)
-    return done.stdout.decode()
-
-
 def logs_of_all_kinds(env):
     """Directories whose logs are whole, trimmed, begun anew, torn; each with snapshots."""
     whole, trimmed, anew, torn = (os.path.join(env.folder, name)
                                   for name in ("whole", "trimmed", "anew", "torn"))
-    storage(env, whole, "append", "300", "1", "append", "50", "2", "truncate", "320",
+    env.storage(whole, "append", "300", "1", "append", "50", "2", "truncate", "320",
             "append", "100", "3")
     for index in (100, 250):
         add_snapshot(env, whole, index)
     shutil.copytree(whole, trimmed)
-    storage(env, trimmed, "append", "10", "3", "trim", "251", "append", "300", "4")
+    env.storage(trimmed, "append", "10", "3", "trim", "251", "append", "300", "4")
     shutil.copytree(trimmed, anew)
     with open(os.path.join(anew, "snapshot-%016x" % 5000), "wb") as file:
         file.write(snapshot_file(77, 5000, 9, [b"", b"state" * 30]))
     expect("the next start discards it" in expect_right(env, anew), "verify foresees it")
-    storage(env, anew, "append", "20", "9", "truncate", "5010", "append", "3", "10")
+    env.storage(anew, "append", "20", "9", "truncate", "5010", "append", "3", "10")
     shutil.copytree(whole, torn)
-    storage(env, torn, "append", "20", "5", "crash")
+    env.storage(torn, "append", "20", "5", "crash")
     return whole, trimmed, anew, torn
 
 
@@ -550,7 +541,7 @@ def the_verdict_on_harmed_directories_is_that_of_storage(env):
         done = [harm(data) for _ in range(random.choice((1, 1, 1, 2)))]
         found, _ = inspect(env, data)
         verdicts = {one["verdict"] for one in found["findings"]}
-        said = storage(env, data)
+        said = env.storage(data)
         refused = said.startswith("refused")
         aside = any(name.endswith(".damaged") for name in os.listdir(data))
         judged = ("refused" in verdicts,

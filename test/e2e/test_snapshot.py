@@ -182,4 +182,26 @@ def a_leader_whose_snapshot_rots_takes_it_anew_for_a_follower(env):
     check_all_there(cluster, written)
 
 
+@case(timeout=60)
+def a_server_whose_state_differs_from_the_leaders_stops(env):
+    cluster = env.cluster(arguments=["--snapshot-entries", str(ENTRIES)])
+    written = fill(cluster, 150, 200, rounds=3)
+    states = cluster.wait_equal()
+    victim = cluster.followers()[0]
+    wait_until(lambda: len(snapshots_of(victim)) == 2, 10, "two snapshots")
+    victim.terminate()
+    env.storage(victim.data, "of", str(states[0].cluster_id), str(victim.id), "forge")
+    victim.start()
+    # Nobody writes: it has applied everything when the leader's digest comes.
+    expect_equal(victim.wait(), 1, "exit status")
+    expect("one of the two is wrong" in victim.log(), "it says why", victim.log()[-800:])
+    load = env.writers(cluster)
+    victim.start()
+    expect_equal(victim.wait(), 1, "exit status while others write")
+    expect_equal(victim.log().count("ERROR"), 2, "it says why once more")
+    written.update(load.stop())
+    check_all_there(cluster, written)
+    cluster.wait_equal()
+
+
 run()

@@ -321,6 +321,15 @@ class Environment:
             raise AssertionError("a report of the client:\n" + done.stderr.decode())
         return done
 
+    def storage(self, data, *words):
+        """The storage alone: what storage_tool printed when it opened the directory."""
+        tool = os.path.join(os.path.dirname(self.binary), "test", "e2e", "storage_tool")
+        done = subprocess.run([tool, data] + list(words), capture_output=True, timeout=20,
+                              check=False)
+        if done.returncode not in (0, 1) or done.stderr:
+            raise AssertionError("storage_tool: %s" % (done,))
+        return done.stdout.decode()
+
     def client(self, cluster, *words, stdin=b"", timeout=20.0):
         return self.run("client", "--cluster", cluster.text, *words, stdin=stdin, timeout=timeout)
 

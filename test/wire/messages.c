@@ -5,6 +5,7 @@ STATIC_CHECK((int)MESSAGE_CLIENT_REQUEST == (int)FRAME_CLIENT_REQUEST, "kinds ar
 STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_SNAPSHOT_STATUS == (int)FRAME_SNAPSHOT_STATUS, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_TIMEOUT_NOW == (int)RAFT_TIMEOUT_NOW, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_STATE_DIGEST == (int)FRAME_STATE_DIGEST, "kinds are frame types");
 
 /* ---- random contents ---- */
 
@@ -212,6 +213,9 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         ret_message->snapshot.offset = any_u64(prng);
         ret_message->snapshot.text = any_bytes(prng, arena, 0, 100);
         break;
+    case MESSAGE_STATE_DIGEST:
+        ret_message->digest = (struct state_digest){any_id(prng), any_u64(prng)};
+        break;
     default:
         any_raft(prng, kind, &ret_message->raft);
         if (kind == MESSAGE_APPEND_REQUEST && ret_message->raft.append_request.entry_count > 0) {
@@ -258,6 +262,9 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_SNAPSHOT_STATUS:
         snapshot_status_encode(&message->snapshot, out);
         return;
+    case MESSAGE_STATE_DIGEST:
+        state_digest_encode(&message->digest, out);
+        return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
         buf_append_slice(out, message->entries);
@@ -293,6 +300,8 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return snapshot_bytes_decode(frame->payload, &ret_message->bytes);
     case MESSAGE_SNAPSHOT_STATUS:
         return snapshot_status_decode(frame->payload, &ret_message->snapshot);
+    case MESSAGE_STATE_DIGEST:
+        return state_digest_decode(frame->payload, &ret_message->digest);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -411,6 +420,8 @@ bool message_equal(const struct message *a, const struct message *b)
     case MESSAGE_SNAPSHOT_STATUS:
         return a->snapshot.state == b->snapshot.state && a->snapshot.offset == b->snapshot.offset &&
                slice_equal(a->snapshot.text, b->snapshot.text);
+    case MESSAGE_STATE_DIGEST:
+        return a->digest.index == b->digest.index && a->digest.digest == b->digest.digest;
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

@@ -25,11 +25,12 @@ enum message_kind {
     MESSAGE_SNAPSHOT_BYTES,
     MESSAGE_SNAPSHOT_STATUS,
     MESSAGE_TIMEOUT_NOW,
+    MESSAGE_STATE_DIGEST,
     MESSAGE_KIND_COUNT,
 };
 
 struct message {
-    enum message_kind kind; /* the same numbers as the frame types, but for the last */
+    enum message_kind kind; /* the same numbers as the frame types */
     union {
         struct raft_message raft;
         struct client_request request;
@@ -42,6 +43,7 @@ struct message {
         struct snapshot_offer offer;
         struct snapshot_bytes bytes;
         struct snapshot_status snapshot;
+        struct state_digest digest;
     };
     struct slice entries; /* of an append */
 };

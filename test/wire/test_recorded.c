@@ -250,6 +250,9 @@ static void record_snapshot(struct buf *out)
     message = (struct message){.kind = MESSAGE_SNAPSHOT_STATUS};
     message.snapshot = (struct snapshot_status){.state = SNAPSHOT_WANTED, .offset = 512};
     record(out, "snapshot_wanted", "server 2 has its first 512 bytes", &message);
+    message = (struct message){.kind = MESSAGE_STATE_DIGEST};
+    message.digest = (struct state_digest){.index = 1000, .digest = 0x1122334455667788};
+    record(out, "state_digest", "the state of a leader that has applied entry 1000", &message);
 }
 
 static void record_votes(struct buf *out)

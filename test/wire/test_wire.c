@@ -464,7 +464,7 @@ static void handshakes_that_contradict_themselves_are_malformed(void **state)
     assert_each_damage_refused(&welcome, welcomes, sizeof welcomes / sizeof welcomes[0]);
 }
 
-static void snapshot_messages_that_contradict_themselves_are_malformed(void **state)
+static void snapshot_and_digest_messages_that_contradict_themselves_are_malformed(void **state)
 {
     (void)state;
     struct message offer = {
@@ -483,6 +483,10 @@ static void snapshot_messages_that_contradict_themselves_are_malformed(void **st
     struct message status = {.kind = MESSAGE_SNAPSHOT_STATUS, .snapshot = {.offset = 9}};
     const struct damage states[] = {{0, SNAPSHOT_STATE_COUNT}, {1, 1}, {4, 1}, {16, 1}};
     assert_each_damage_refused(&status, states, sizeof states / sizeof states[0]);
+
+    struct message digest = {.kind = MESSAGE_STATE_DIGEST, .digest = {.index = 1, .digest = 2}};
+    const struct damage digests[] = {{0, 0}}; /* of nothing */
+    assert_each_damage_refused(&digest, digests, sizeof digests / sizeof digests[0]);
 }
 
 static void raft_messages_that_contradict_themselves_are_malformed(void **state)
@@ -620,7 +624,7 @@ int main(void)
         cmocka_unit_test(an_address_fills_its_string_and_no_more),
         cmocka_unit_test(a_command_over_its_limit_is_refused_before_it_is_looked_at),
         cmocka_unit_test(handshakes_that_contradict_themselves_are_malformed),
-        cmocka_unit_test(snapshot_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(snapshot_and_digest_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
     };
