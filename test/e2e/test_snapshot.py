@@ -27,6 +27,12 @@ def taken(server):
     return len(re.findall(r"snapshot at entry \d+ taken", server.log()))
 
 
+def entries_between(server):
+    """How many entries there are from one snapshot that it took to the next."""
+    indexes = [int(index) for index in re.findall(r"snapshot at entry (\d+) taken", server.log())]
+    return [later - earlier for earlier, later in zip([0] + indexes, indexes)]
+
+
 def sent_to(cluster, follower):
     """How often a snapshot was sent to that server."""
     return sum(len(re.findall(r"node %d is too far behind" % follower.id, server.log()))
@@ -81,6 +87,27 @@ def a_follower_that_slept_through_ten_snapshots_needs_one(env):
     expect("keys restored from the snapshot" in follower.log(), "it restored its state",
            follower.log()[-500:])
     check_all_there(cluster, written)
+
+
+@case(timeout=60)
+def a_snapshot_comes_after_so_many_bytes(env):
+    cluster = env.cluster(arguments=["--snapshot-bytes", "64K"])
+    fill(cluster, 1, 1000, rounds=400)
+    for server in cluster.servers:
+        wait_until(lambda one=server: taken(one) >= 3, 10, "snapshots on each")
+        expect(50 <= min(entries_between(server)) <= 70, "of 1,000 bytes and a header each",
+               entries_between(server))
+
+
+@case(timeout=60)
+def a_snapshot_waits_until_the_log_has_as_many_bytes_as_the_state(env):
+    cluster = env.cluster(arguments=["--snapshot-bytes", "64K"])
+    fill(cluster, 200, 2000, rounds=4)
+    for server in cluster.servers:
+        # While the state grows to 400 KB its snapshots come sooner.
+        wait_until(lambda one=server: taken(one) >= 4, 10, "snapshots on each")
+        expect(all(180 <= count for count in entries_between(server)[-2:]),
+               "of 2,000 bytes and a header each", entries_between(server))
 
 
 @case(timeout=60)
