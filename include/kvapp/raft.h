@@ -172,7 +172,8 @@ enum raft_event_type {
     RAFT_SNAPSHOT_ENDED, /* leader: the sending of a snapshot that a step asked for is over */
     RAFT_INSTALLED,      /* a received snapshot is durable under its final name */
     RAFT_MEMBERSHIP_PROPOSED,
-    RAFT_TRANSFER_ASKED, /* let another voter lead */
+    RAFT_TRANSFER_ASKED,  /* let another voter lead */
+    RAFT_STEP_DOWN_ASKED, /* lead no more, whether anybody can take over or not */
 };
 
 struct raft_compacted {
@@ -336,7 +337,7 @@ void raft_free(struct raft *raft);
 /*
  * The one door. Returns 0 with *ret_effects filled in; or, with nothing changed and *ret_effects
  * untouched,
- *   KV_ERR_NOT_LEADER  a proposal, read, membership or transfer while not leader
+ *   KV_ERR_NOT_LEADER  a proposal, read, membership, transfer or step-down while not leader
  *   KV_ERR_BUSY        a proposal beyond uncommitted_max or during a transfer; a membership before
  *                      this term's no-op and the membership in force are committed, or during a
  *                      transfer; a second transfer

@@ -168,6 +168,7 @@ void role_win(struct raft *raft);
 void role_lose_quorum(struct raft *raft);
 void role_lose_disk(struct raft *raft);
 void role_leave(struct raft *raft);
+void role_step_down(struct raft *raft);
 
 /* ---- election.c: who shall lead? ---- */
 

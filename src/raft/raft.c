@@ -346,6 +346,7 @@ static int event_check(const struct raft *raft, const struct raft_event *event)
         }
         return event->propose_count <= raft_room(raft) ? 0 : KV_ERR_BUSY;
     case RAFT_READ_ASKED:
+    case RAFT_STEP_DOWN_ASKED:
         return leads_at(raft, event->now_ms) ? 0 : KV_ERR_NOT_LEADER;
     case RAFT_COMPACTED:
         return snapshot_check_compacted(raft, &event->compacted);
@@ -437,6 +438,10 @@ static void dispatch(struct raft *raft, const struct raft_event *event)
         break;
     case RAFT_TRANSFER_ASKED:
         transfer_begin(raft, event->transfer_to);
+        break;
+    case RAFT_STEP_DOWN_ASKED:
+        transfer_leave(raft);
+        role_step_down(raft);
         break;
     }
 }

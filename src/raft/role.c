@@ -11,8 +11,8 @@
  *     (pre-)candidate          │        role_hear_leader       │         │
  *       role_lose_quorum,      │                               │         │
  *       role_lose_disk,        │                 role_campaign ▼         │
- *       role_leave          leader ◄─────────────────────── candidate ───┘
- *                                         role_win
+ *       role_leave,         leader ◄─────────────────────── candidate ───┘
+ *       role_step_down                    role_win
  *
  * A follower that the leader hands over to becomes a candidate without being a pre-candidate. One
  * without a vote stays a follower (role_wait).
@@ -232,5 +232,11 @@ void role_leave(struct raft *raft)
 {
     NEWS(raft, "leader -> follower: has no vote since membership %" PRIu64 ", in term %" PRIu64,
          memberships_newest(&raft->memberships)->index, raft->term);
+    resign(raft);
+}
+
+void role_step_down(struct raft *raft)
+{
+    NEWS(raft, "leader -> follower: was asked to step down in term %" PRIu64, raft->term);
     resign(raft);
 }

@@ -6,7 +6,8 @@
  *     asked ─► target lacks entries ─► match = last ─► timeout now ─► the target's vote request
  *                    └──── an election timeout later ────┴─► given up, proposals are taken again
  *
- * The target may be gone or lose: nothing is promised, and whoever wins, wins by votes.
+ * The target may be gone or lose: nothing is promised, and whoever wins, wins by votes. A leader
+ * that is asked to step down does so at once; who has all of its log is told to campaign.
  */
 #include "raft/internal.h"
 

@@ -27,7 +27,9 @@ void churn(struct prng *prng, struct server *server)
 {
     size_t servers = server->cluster->count;
     int err = 0;
-    if (prng_chance(prng, 1, 4)) {
+    if (prng_chance(prng, 1, 16)) {
+        err = server_step_down(server);
+    } else if (prng_chance(prng, 1, 4)) {
         err = server_transfer(server, prng_between(prng, 0, servers));
     } else {
         struct raft_membership wanted = any_membership(prng, servers);

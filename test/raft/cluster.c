@@ -429,6 +429,12 @@ int server_transfer(struct server *server, uint64_t to)
     return step(server, &event, NULL);
 }
 
+int server_step_down(struct server *server)
+{
+    struct raft_event event = {.type = RAFT_STEP_DOWN_ASKED};
+    return step(server, &event, NULL);
+}
+
 int server_receive(struct server *server, const struct parcel *parcel)
 {
     if (server->raft == NULL) {

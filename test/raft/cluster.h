@@ -141,6 +141,7 @@ int server_propose(struct server *server, uint64_t count);
 int server_read(struct server *server);
 int server_change(struct server *server, const struct raft_membership *wanted);
 int server_transfer(struct server *server, uint64_t to);
+int server_step_down(struct server *server);
 /* The parcel stays with the caller. A server that is down receives nothing. */
 int server_receive(struct server *server, const struct parcel *parcel);
 

@@ -285,6 +285,13 @@ static bool command_transfer(struct stage *stage, const struct words *words)
     return true;
 }
 
+static bool command_step_down(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    report(stage, server, server_step_down(server));
+    return true;
+}
+
 static bool command_deliver(struct stage *stage, const struct words *words)
 {
     struct link link = {.from = 0};
@@ -549,6 +556,7 @@ static const struct {
     {"logs", command_show, 1},
     {"change", command_change, 3},
     {"transfer", command_transfer, 2},
+    {"step-down", command_step_down, 2},
     {"members", command_show, 1},
 };
 

@@ -259,7 +259,7 @@ static void any_history(uint64_t seed, struct counts *counts)
             event.type = RAFT_MEMBERSHIP_PROPOSED;
             event.membership = &wanted;
         } else if (kind == 10) {
-            event.type = RAFT_TRANSFER_ASKED;
+            event.type = prng_chance(&prng, 1, 4) ? RAFT_STEP_DOWN_ASKED : RAFT_TRANSFER_ASKED;
             event.transfer_to = prng_between(&prng, 0, 4);
         } else {
             message = any_message(&prng, raft);

@@ -381,6 +381,8 @@ static void each_membership_that_cannot_be_is_refused(void **state)
     assert_int_equal(propose(raft, &four), KV_ERR_NOT_LEADER);
     struct raft_event transfer = {.type = RAFT_TRANSFER_ASKED, .now_ms = 600};
     assert_int_equal(step(raft, transfer, NULL), KV_ERR_NOT_LEADER);
+    struct raft_event step_down = {.type = RAFT_STEP_DOWN_ASKED, .now_ms = 600};
+    assert_int_equal(step(raft, step_down, NULL), KV_ERR_NOT_LEADER);
     raft_free(raft);
 }
 

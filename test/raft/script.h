@@ -26,6 +26,7 @@
  *   change S ID ... [learners ID ...] [kept ID ...]
  *                         S is asked for this membership: voters, learners, kept learners
  *   transfer S [ID]       S is asked to hand over
+ *   step-down S           S is asked to lead no more
  *   deliver A->B [N]      the N oldest messages of the link, or all; deliver all
  *   drop A->B [N]         as deliver, but they are lost
  *   duplicate A->B [N]    the oldest message of the link, or the N-th, is delivered and stays
