@@ -258,6 +258,9 @@ void sim_disk_set(struct sim_host *host, const struct sim_disk_faults *faults);
 
 /* Holds up every operation until `until_us` (UINT64_MAX: until called again); 0: no more. */
 void sim_disk_stall(struct sim_host *host, uint64_t until_us);
+/* The same for reads alone: what is written stays in the page cache or goes to the device as
+ * always. Either call ends the other's stall. */
+void sim_disk_stall_reads(struct sim_host *host, uint64_t until_us);
 
 /* Makes a directory and its parents, durably. 0 or a negative errno. */
 int sim_disk_make_path(struct sim_host *host, const char *path);

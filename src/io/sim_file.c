@@ -282,7 +282,8 @@ static void on_work(struct sim_event *event)
     struct sim_file_work *work = CONTAINER_OF(event, struct sim_file_work, event);
     struct sim_host *host = work->io->host;
     struct sim_world *world = host->world;
-    if (host->disk_stalled_until_us > world->now_us) {
+    if (host->disk_stalled_until_us > world->now_us &&
+        (!host->disk_stalls_reads || work->request.kind == IO_FILE_READ)) {
         list_push(&host->disk_waiting, &work->held);
         return;
     }
@@ -358,19 +359,30 @@ static void on_healed(struct sim_event *event)
     }
 }
 
-void sim_disk_stall(struct sim_host *host, uint64_t until_us)
+static void stall(struct sim_host *host, uint64_t until_us, bool reads)
 {
     struct sim_world *world = host->world;
     bool stalls = until_us > world->now_us;
     host->disk_stalled_until_us = until_us;
+    host->disk_stalls_reads = reads;
     sim_world_cancel(world, &host->disk_healed);
     if (stalls) {
         sim_fault(world, host, SIM_FAULT_STALL);
-        SIM_TELL(world, host, "its disk stalls");
+        SIM_TELL(world, host, reads ? "its disk stalls for reads" : "its disk stalls");
     }
     if (until_us != UINT64_MAX) {
         sim_schedule(world, &host->disk_healed, until_us);
     }
+}
+
+void sim_disk_stall(struct sim_host *host, uint64_t until_us)
+{
+    stall(host, until_us, false);
+}
+
+void sim_disk_stall_reads(struct sim_host *host, uint64_t until_us)
+{
+    stall(host, until_us, true);
 }
 
 void sim_files_init(struct sim_host *host)

@@ -103,6 +103,7 @@ struct sim_host {
     struct sim_disk_faults disk_faults;
     struct prng disk_chance;
     uint64_t disk_stalled_until_us;
+    bool disk_stalls_reads;   /* ... and nothing else */
     struct list disk_waiting; /* of sim_file_work.node: held up by the stall */
     struct sim_event disk_healed;
 };

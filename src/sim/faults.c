@@ -189,8 +189,14 @@ static void strike_slow(struct faults *faults)
 static void strike_stall(struct faults *faults)
 {
     struct server *server = any_server(faults);
-    if (server->node != NULL) {
-        sim_disk_stall(server->host, drawn_until(faults, SECOND_US / 50, 12 * SECOND_US));
+    if (server->node == NULL) {
+        return;
+    }
+    const uint64_t until_us = drawn_until(faults, SECOND_US / 50, 12 * SECOND_US);
+    if (simulation_chance(faults->simulation, 30)) {
+        sim_disk_stall_reads(server->host, until_us);
+    } else {
+        sim_disk_stall(server->host, until_us);
     }
 }
 

@@ -505,6 +505,28 @@ static void stalled_disk_answers_after_it_healed(void **state)
     cast_free(cast);
 }
 
+static void reads_may_stall_alone(void **state)
+{
+    (void)state;
+    struct cast *cast = cast_new(20, 1);
+    struct actor *actor = &cast->actors[0];
+    struct io_file *file = durable_file(actor, "/d/file");
+    assert_int_equal(actor_write(actor, file, 0, "x", 1, 0), 1);
+    struct errand waited;
+    char byte = 0;
+    sim_disk_stall_reads(actor->host, UINT64_MAX);
+    io_read(actor->io, errand(&waited), file, 0, &byte, 1);
+    assert_int_equal(actor_write(actor, file, 1, "y", 1, IO_WRITE_DURABLE), 1);
+    assert_int_equal(actor_sync(actor, file), 0);
+    cast_run(cast, 60 * (uint64_t)SECOND);
+    assert_false(waited.done);
+    sim_disk_stall_reads(actor->host, 0);
+    cast_run(cast, SECOND / 10);
+    assert_true(waited.done);
+    assert_int_equal(byte, 'x');
+    cast_free(cast);
+}
+
 /* ---- damage ---- */
 
 /* Writes with one fault on, and reads what a reboot shows of it. */
@@ -670,6 +692,7 @@ int main(void)
         cmocka_unit_test(read_and_write_errors_come_as_often_as_asked_for),
         cmocka_unit_test(full_disk_heals_when_it_gets_space),
         cmocka_unit_test(stalled_disk_answers_after_it_healed),
+        cmocka_unit_test(reads_may_stall_alone),
         cmocka_unit_test(lost_and_misdirected_writes_show_only_later),
         cmocka_unit_test(flipped_bit_is_read_at_once_and_later),
         cmocka_unit_test(rot_finds_what_is_at_rest_and_says_where),
