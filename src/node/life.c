@@ -81,6 +81,7 @@ static int start_raft(struct kvapp_node *node, const struct storage_restored *re
         .memberships = memberships->logged,
         .membership_count = memberships->count,
     };
+    node->stall.limit_ms = config.disk_stall_ms;
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
     free(runs);
     node->commit_index = restored->snapshot_index;

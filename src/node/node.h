@@ -6,6 +6,7 @@
  *   storage     stored tickets                         ┘
  *   ── node_turn (turn.c) ─────────────────────────────────────────────
  *   step.c      inbox, tickets, time ─► raft_step ─► effects
+ *   stall.c     nothing was applied for too long ─► another leader
  *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED
  *   step.c      one storage_flush
@@ -238,6 +239,15 @@ struct digests {
     uint64_t held_from;
 };
 
+/* ---- a state machine that stands still (stall.c) ---- */
+
+struct stall {
+    uint64_t limit_ms;
+    uint64_t applied;  /* the index that was applied last, */
+    uint64_t since_ms; /* when the leader was seen so first while more was committed */
+    uint64_t asked_ms; /* when it was asked to hand over; 0: it was not */
+};
+
 /* ---- the node ---- */
 
 struct kvapp_node {
@@ -280,6 +290,7 @@ struct kvapp_node {
     struct install install;
     struct restore restore;
     struct digests digests;
+    struct stall stall;
 
     struct io_listener *raft_listener;
     struct io_accept raft_accept;
@@ -436,6 +447,9 @@ int digest_received(struct kvapp_node *node, uint64_t from, struct slice payload
 /* Called wherever the state stands between two entries. False: it differs from that of a leader,
  * and the node ends. */
 bool digest_agrees(struct kvapp_node *node);
+
+/* stall.c */
+void stall_watch(struct kvapp_node *node);
 
 /* reply.c: answers into a client's outbox; each ends one waiting request */
 void reply_send(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,

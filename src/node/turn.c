@@ -95,6 +95,7 @@ static void run_stages(struct kvapp_node *node)
     snapshot_compact(node);
     ships_step(node);
     step_time(node);
+    stall_watch(node);
     propose_all(node);
     reads_ask(node);
     step_flush(node);
