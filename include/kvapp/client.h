@@ -7,8 +7,9 @@
  *
  * Writes are exactly-once: the client opens a session on first use and numbers its writes, so that
  * a retry after a broken connection or a change of leader is applied once. A write fails with
- * KV_ERR_TIMEOUT or KV_ERR_OUTCOME_UNKNOWN only when the time is up with no answer; it may then
- * have been applied, or may not.
+ * KV_ERR_OUTCOME_UNKNOWN only when it may have been applied and no answer came in time, or the
+ * servers have forgotten the session (an hour without use, or 10,000 newer ones); kvapp_outcome
+ * asks what became of it. Any other failure: it was not applied, and will not be.
  *
  *     struct kvapp_client *client;
  *     struct kvapp_client_options options = {.cluster = "127.0.0.1:8080,127.0.0.1:8081"};
@@ -67,6 +68,8 @@ struct kvapp_reply {
     bool more;         /* a list: the page was cut */
     const void *data;  /* the value; of a list: see kvapp_reply_next */
     size_t size;
+    uint64_t session; /* of KV_ERR_OUTCOME_UNKNOWN: what kvapp_outcome wants; 0: nobody knows */
+    uint64_t sequence;
 };
 
 /* Walks the keys of a list or the items of a scan; start with *cursor = 0. Returns false at the
@@ -113,6 +116,26 @@ KVAPP_PUBLIC int kvapp_list(struct kvapp_client *client, const struct kvapp_rang
  * between. The count is of all of them, also when one of them failed and the rest is left. */
 KVAPP_PUBLIC int kvapp_delete_range(struct kvapp_client *client, const struct kvapp_range *range,
                                     struct kvapp_reply *ret_reply);
+
+/*
+ * What became of a write whose outcome was unknown, of this client or another. The reply is the
+ * write's own: 0, or KV_ERR_NOT_FOUND or KV_ERR_CONDITION, with which it had no effect. Otherwise
+ *   KV_ERR_OUTCOME_UNKNOWN   it was not applied so far, but a copy that is on its way may be
+ *   KV_ERR_SESSION_UNKNOWN,
+ *   KV_ERR_SEQUENCE_STALE    it may have been applied, nobody knows any more; it will not be now
+ * or what kept the question from being answered. The first two only until the client that wrote
+ * writes again: then a late copy comes too late, and the outcome is forgotten.
+ */
+KVAPP_PUBLIC int kvapp_outcome(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                               struct kvapp_reply *ret_reply);
+
+/*
+ * The same, and a write that was not applied so far never will be: its place is taken, by a write
+ * without an effect, and the status is KV_ERR_CONDITION. So after this call nothing is in doubt
+ * that is not forgotten. May be repeated, also when it was not answered.
+ */
+KVAPP_PUBLIC int kvapp_cancel(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                              struct kvapp_reply *ret_reply);
 
 /* ---- status of each member, asked directly ---- */
 

@@ -93,6 +93,17 @@ static void print_error(struct output *output, int status, const char *detail)
                   hint == NULL ? "" : "; ", hint == NULL ? "" : hint);
 }
 
+static void print_place(struct output *output, const struct kvapp_reply *reply)
+{
+    if (reply->session != 0) {
+        (void)fprintf(output->complaints,
+                      "Before this client's next write, 'outcome %llu %llu' tells what became of "
+                      "it; 'cancel %llu %llu' also makes sure that it does not happen later\n",
+                      (unsigned long long)reply->session, (unsigned long long)reply->sequence,
+                      (unsigned long long)reply->session, (unsigned long long)reply->sequence);
+    }
+}
+
 /* ---- JSON ---- */
 
 void output_json(struct output *output, json_t *object)
@@ -224,6 +235,7 @@ static void print_failure(struct output *output, const struct kvapp_reply *reply
                       (unsigned long long)reply->revision);
     } else {
         print_error(output, reply->status, detail);
+        print_place(output, reply);
     }
 }
 
@@ -246,7 +258,68 @@ void output_failure(struct output *output, struct slice key, const struct kvapp_
     if (reply->status == KV_ERR_CONDITION) {
         set_number(object, "revision", reply->revision);
     }
+    if (reply->session != 0) {
+        set_number(object, "session", reply->session);
+        set_number(object, "sequence", reply->sequence);
+    }
     output_json(output, object);
+}
+
+/* ---- what became of a write ---- */
+
+struct outcome {
+    const char *name;
+    const char *sentence;
+};
+
+/* NULL: the question was not answered. */
+static const struct outcome *outcome_of(int status)
+{
+    static const struct outcome applied = {"applied", "Applied"};
+    static const struct outcome refused = {"no_effect", "Had no effect, and will have none"};
+    static const struct outcome possible = {
+        "possible", "Not applied so far; a copy that is on its way may be ('cancel' prevents it)"};
+    static const struct outcome forgotten = {
+        "forgotten",
+        "Not known any more; if it was not applied, it will not be from now on: read the key"};
+    switch (status) {
+    case 0:
+        return &applied;
+    case KV_ERR_NOT_FOUND:
+    case KV_ERR_CONDITION:
+        return &refused;
+    case KV_ERR_OUTCOME_UNKNOWN:
+        return &possible;
+    case KV_ERR_SESSION_UNKNOWN:
+    case KV_ERR_SEQUENCE_STALE:
+        return &forgotten;
+    default:
+        return NULL;
+    }
+}
+
+enum exit_status output_outcome(struct output *output, const struct kvapp_reply *reply,
+                                const char *detail)
+{
+    const struct outcome *outcome = outcome_of(reply->status);
+    if (outcome == NULL) {
+        output_failure(output, slice_of(NULL, 0), reply, detail);
+        return output_exit_status(reply->status);
+    }
+    if (output->json) {
+        json_t *object = new_object(true);
+        CHECK(json_object_set_new(object, "outcome", json_string(outcome->name)) == 0);
+        if (reply->status == 0) {
+            set_number(object, "revision", reply->revision);
+        }
+        output_json(output, object);
+    } else if (reply->status == 0) {
+        (void)fprintf(output->out, "%s, at revision %llu\n", outcome->sentence,
+                      (unsigned long long)reply->revision);
+    } else {
+        (void)fprintf(output->out, "%s\n", outcome->sentence);
+    }
+    return reply->status == 0 ? EXIT_DONE : EXIT_NOT;
 }
 
 void output_usage(struct output *output, const char *sentence)

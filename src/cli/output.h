@@ -43,6 +43,10 @@ enum exit_status output_exit_status(int status);
 void output_ok(struct output *output, struct slice key, const struct kvapp_reply *reply);
 void output_value(struct output *output, struct slice key, const struct kvapp_reply *reply);
 void output_deleted(struct output *output, uint64_t count);
+/* What kvapp_outcome and kvapp_cancel gave, and the exit status: EXIT_DONE when it was applied,
+ * EXIT_NOT when not, not so far, or when it is not known any more. */
+enum exit_status output_outcome(struct output *output, const struct kvapp_reply *reply,
+                                const char *detail);
 
 /* What came instead: not found, a condition that was not met, or an error, of which `detail` says
  * more (empty: nothing). */

@@ -65,13 +65,12 @@ static void show_usage(struct cli *cli, const struct verb *verb)
     output_usage(&cli->output, sentence);
 }
 
-/* The revision that a conditional command names, with the option table's idea of a number. */
-static bool parse_revision(struct cli *cli, const struct verb_call *call, uint64_t *ret_revision)
+/* A number that a command names, such as a revision, with the option table's idea of one. */
+static bool parse_number(struct cli *cli, const char *what, struct slice word, uint64_t *ret_number)
 {
-    static const struct option revision = {.type = OPTION_U64, .max = INT64_MAX};
+    static const struct option number = {.type = OPTION_U64, .max = INT64_MAX};
     char sentence[OPTIONS_ERROR_SIZE];
-    if (option_check(&revision, "Error: the revision", call->words[1], ret_revision, sentence,
-                     sizeof sentence) != 0) {
+    if (option_check(&number, what, word, ret_number, sentence, sizeof sentence) != 0) {
         output_usage(&cli->output, sentence);
         return false;
     }
@@ -81,7 +80,7 @@ static bool parse_revision(struct cli *cli, const struct verb_call *call, uint64
 static enum exit_status run_put_if(struct cli *cli, const struct verb_call *call)
 {
     uint64_t expected;
-    if (!parse_revision(cli, call, &expected)) {
+    if (!parse_number(cli, "Error: the revision", call->words[1], &expected)) {
         return EXIT_USAGE;
     }
     struct kvapp_reply reply = {0};
@@ -97,13 +96,40 @@ static enum exit_status run_put_if(struct cli *cli, const struct verb_call *call
 static enum exit_status run_delete_if(struct cli *cli, const struct verb_call *call)
 {
     uint64_t expected;
-    if (!parse_revision(cli, call, &expected)) {
+    if (!parse_number(cli, "Error: the revision", call->words[1], &expected)) {
         return EXIT_USAGE;
     }
     struct kvapp_reply reply = {0};
     struct slice key = call->words[0];
     reply.status = kvapp_delete_if(cli->client, key.data, key.size, expected, &reply);
     return show_reply(cli, key, &reply, output_ok);
+}
+
+/* ---- writes of unknown outcome ---- */
+
+static enum exit_status ask_outcome(struct cli *cli, const struct verb_call *call,
+                                    int (*ask)(struct kvapp_client *client, uint64_t session,
+                                               uint64_t sequence, struct kvapp_reply *ret_reply))
+{
+    uint64_t session;
+    uint64_t sequence;
+    if (!parse_number(cli, "Error: the session", call->words[0], &session) ||
+        !parse_number(cli, "Error: the sequence", call->words[1], &sequence)) {
+        return EXIT_USAGE;
+    }
+    struct kvapp_reply reply = {0};
+    reply.status = ask(cli->client, session, sequence, &reply);
+    return output_outcome(&cli->output, &reply, kvapp_client_error(cli->client));
+}
+
+static enum exit_status run_outcome(struct cli *cli, const struct verb_call *call)
+{
+    return ask_outcome(cli, call, kvapp_outcome);
+}
+
+static enum exit_status run_cancel(struct cli *cli, const struct verb_call *call)
+{
+    return ask_outcome(cli, call, kvapp_cancel);
 }
 
 /* ---- ranges ---- */
@@ -328,6 +354,22 @@ const struct verb verb_table[] = {
         .words_min = 2,
         .words_max = 2,
         .run = run_delete_if,
+    },
+    {
+        .name = "outcome",
+        .arguments = "<session> <sequence>",
+        .help = "Tell what became of a write whose outcome was unknown",
+        .words_min = 2,
+        .words_max = 2,
+        .run = run_outcome,
+    },
+    {
+        .name = "cancel",
+        .arguments = "<session> <sequence>",
+        .help = "The same, and a write that was not applied never will be",
+        .words_min = 2,
+        .words_max = 2,
+        .run = run_cancel,
     },
     {
         .name = "status",

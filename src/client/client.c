@@ -131,11 +131,13 @@ static void ignore_reply(void *context, const struct kvapp_reply *reply)
     *(bool *)context = true;
 }
 
-/* Tells the server that the session is no longer needed, when that takes no connection. */
+/* Tells the server that the session is no longer needed, when that takes no connection. One with a
+ * write of unknown outcome is left to expire, so that the server can be asked about it. */
 static void close_session(struct kvapp_client *client)
 {
     struct contact *target = client_target(client);
-    if (client->session.state != SESSION_OPEN || target->connection.state != CONNECTION_OPEN) {
+    if (client->session.state != SESSION_OPEN || client->session.doubted ||
+        target->connection.state != CONNECTION_OPEN) {
         return;
     }
     bool finished = false;
@@ -322,6 +324,53 @@ int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_siz
         .expected_revision = expected,
         .key = slice_of(key, key_size),
     };
+    return wait_for(client, &command, ret_reply);
+}
+
+int kvapp_outcome(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                  struct kvapp_reply *ret_reply)
+{
+    struct command command = {
+        .operation = OPERATION_OUTCOME,
+        .session = session,
+        .sequence = sequence,
+    };
+    struct kvapp_reply asked;
+    if (wait_for(client, &command, &asked) != 0) {
+        *ret_reply = asked;
+        return asked.status;
+    }
+    struct reply write = {.status = KV_ERR_OUTCOME_UNKNOWN};
+    if (asked.count != 0 && reply_decode(slice_of(asked.data, asked.size), &write) != 0) {
+        write.status = KV_ERR_MALFORMED;
+    }
+    *ret_reply = (struct kvapp_reply){
+        .status = write.status,
+        .revision = write.revision,
+        .count = write.count,
+        .more = write.more,
+    };
+    return ret_reply->status;
+}
+
+int kvapp_cancel(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                 struct kvapp_reply *ret_reply)
+{
+    /* In the place of the write, a write that cannot have an effect: no key is ever at that
+     * revision. If the place is taken, the answer is what was answered there. */
+    struct command command = {
+        .operation = OPERATION_DELETE,
+        .session = session,
+        .sequence = sequence,
+        .has_expected = true,
+        .expected_revision = UINT64_MAX,
+        .key = slice_of("cancelled", 9),
+    };
+    if (session == 0) {
+        client_explain(client, "a write without a session has no place that could be taken");
+        *ret_reply = (struct kvapp_reply){.status = KV_ERR_INVALID};
+        return KV_ERR_INVALID;
+    }
     return wait_for(client, &command, ret_reply);
 }
 

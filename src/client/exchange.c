@@ -16,8 +16,13 @@
 
 /* ---- what requests are ---- */
 
+/* A write that the caller means to happen once. One that names its place in a session already
+ * (kvapp_cancel) may be sent any number of times. */
 static bool is_user_write(const struct pending *pending)
 {
+    if (pending->command.session != 0) {
+        return false;
+    }
     switch (pending->command.operation) {
     case OPERATION_PUT:
     case OPERATION_DELETE:
@@ -58,7 +63,15 @@ void client_finish(struct kvapp_client *client, struct pending *pending,
 void client_fail(struct kvapp_client *client, struct pending *pending, int status)
 {
     bool maybe_applied = is_user_write(pending) && (pending->in_doubt || pending->request_id != 0);
-    struct kvapp_reply reply = {.status = maybe_applied ? KV_ERR_OUTCOME_UNKNOWN : status};
+    struct kvapp_reply reply = {.status = status};
+    if (maybe_applied) {
+        reply = (struct kvapp_reply){
+            .status = KV_ERR_OUTCOME_UNKNOWN,
+            .session = pending->write.session,
+            .sequence = pending->write.sequence,
+        };
+        session_doubt(&client->session, &pending->write);
+    }
     client_finish(client, pending, &reply);
 }
 
@@ -131,13 +144,16 @@ static void finish_with(struct contact *contact, struct pending *pending,
 }
 
 /* The server has forgotten the session, or never had it. */
-static void session_unknown(struct contact *contact, struct pending *pending,
-                            const struct client_response *response)
+static void session_unknown(struct contact *contact, struct pending *pending)
 {
     struct kvapp_client *client = contact->client;
     session_lost(&client->session, pending->write.session);
     if (pending->in_doubt) {
-        explain_answer(contact, response);
+        client_explain(client,
+                       "%s has forgotten session %llu, which was closed, has expired or was "
+                       "evicted, and with it whether an earlier sending of the write was applied",
+                       contact->connection.address, (unsigned long long)pending->write.session);
+        session_release(&pending->write);
         client_fail(client, pending, KV_ERR_OUTCOME_UNKNOWN);
         return;
     }
@@ -190,7 +206,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
         if (from_target) {
             leader_answered(&client->leader, contact->id);
         }
-        session_unknown(contact, pending, response);
+        session_unknown(contact, pending);
         return true;
     default:
         return false;

@@ -33,6 +33,7 @@ void session_lost(struct session *session, uint64_t id)
     }
     session->state = SESSION_NONE;
     session->id = 0;
+    session->doubted = false;
 }
 
 void session_write_init(struct session_write *write)
@@ -62,6 +63,11 @@ void session_release(struct session_write *write)
     list_remove(&write->link);
     write->session = 0;
     write->sequence = 0;
+}
+
+void session_doubt(struct session *session, const struct session_write *write)
+{
+    session->doubted = session->doubted || (write->sequence != 0 && write->session == session->id);
 }
 
 uint64_t session_acknowledged(const struct session *session)

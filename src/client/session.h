@@ -28,6 +28,7 @@ struct session {
     enum session_state state;
     uint64_t id;
     uint64_t last_sequence;
+    bool doubted;       /* what became of one of its writes is not known */
     struct list writes; /* of this session, not answered, in order of their sequence */
 };
 
@@ -54,7 +55,11 @@ void session_assign(struct session *session, struct session_write *write);
 /* The write was answered, or will not be repeated: it has no place any more. */
 void session_release(struct session_write *write);
 
-/* Every sequence up to this one was answered. */
+/* The write ends without an answer, though it may have been applied. */
+void session_doubt(struct session *session, const struct session_write *write);
+
+/* Every sequence up to this one was answered, or is not asked for any more: what is still on its
+ * way then comes too late to be applied. */
 uint64_t session_acknowledged(const struct session *session);
 
 #endif

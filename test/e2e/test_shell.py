@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import cluster as library  # pylint: disable=wrong-import-position
-from tap import case, expect, expect_equal, run  # pylint: disable=wrong-import-position
+from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 GREETING = ["Connected to kvapp cluster",
             "Type 'help' for available commands, 'quit' to exit"]
@@ -137,14 +137,14 @@ def shell_survives_a_change_of_leader(env):
 class Terminal:
     """The shell on a terminal of its own."""
 
-    def __init__(self, env, cluster, home):
+    def __init__(self, env, cluster, home, *words):
         master, slave = pty.openpty()
         self.master = master
         self.seen = ""
         self.process = subprocess.Popen(
-            [env.binary, "client", "--cluster", cluster.text], stdin=slave, stdout=slave,
-            stderr=slave, env=library.environment_of(HOME=home, TERM="xterm"), close_fds=True,
-            start_new_session=True)
+            [env.binary, "client", "--cluster", cluster.text] + list(words), stdin=slave,
+            stdout=slave, stderr=slave, env=library.environment_of(HOME=home, TERM="xterm"),
+            close_fds=True, start_new_session=True)
         os.close(slave)
 
     def type(self, text):
@@ -216,6 +216,37 @@ def end_of_input_on_a_terminal_ends_the_shell(env):
         expect_equal(terminal.process.wait(10), 0, "exit status")
     finally:
         terminal.close()
+
+
+@case()
+def a_write_in_doubt_can_be_asked_for_by_another_client(env):
+    cluster = env.cluster(size=1)
+    terminal = Terminal(env, cluster, env.folder, "--timeout", "500")
+    try:
+        terminal.wait_for(PROMPT)
+        terminal.type("put k v\n")
+        terminal.wait_for("OK")
+        cluster.servers[0].pause()
+        terminal.type("put k w\n")
+        terminal.wait_for("'outcome ")
+        session, sequence = terminal.wait_for("'").split()
+        terminal.type("quit\n")
+        terminal.wait_for("Goodbye!")
+        terminal.process.wait(10)
+    finally:
+        terminal.close()
+    cluster.servers[0].resume()
+    # What was sent to the server while it was stopped it finds now.
+    wait_until(lambda: env.json(cluster, "outcome", session, sequence)["outcome"] == "applied", 10,
+               "the write")
+    told = env.json(cluster, "cancel", session, sequence)
+    expect_equal((told["outcome"], told["revision"]),
+                 ("applied", env.json(cluster, "get", "k")["revision"]), "too late to cancel")
+    expect_equal(env.client(cluster, "cancel", session, str(int(sequence) + 1)).stdout,
+                 b"Had no effect, and will have none\n", "one that was never sent")
+    expect_equal(env.client(cluster, "outcome", "999999", "1").stdout,
+                 b"Not known any more; if it was not applied, it will not be from now on: "
+                 b"read the key\n", "of another session")
 
 
 run()

@@ -28,6 +28,8 @@ struct kvapp_client {
     struct store *store;
     bool owns_store;
     int next_status;
+    uint64_t next_session;
+    uint64_t next_sequence;
     char detail[128];
     struct buf page;
     struct kvapp_member members[FAKE_MEMBERS_MAX];
@@ -146,8 +148,14 @@ static size_t find(const struct store *store, struct slice key, bool *ret_found)
 
 static bool must_fail(struct kvapp_client *client, struct kvapp_reply *ret_reply)
 {
-    *ret_reply = (struct kvapp_reply){.status = client->next_status};
+    *ret_reply = (struct kvapp_reply){
+        .status = client->next_status,
+        .session = client->next_session,
+        .sequence = client->next_sequence,
+    };
     client->next_status = 0;
+    client->next_session = 0;
+    client->next_sequence = 0;
     return ret_reply->status != 0;
 }
 
@@ -204,6 +212,28 @@ static bool meets(const struct store *store, struct slice key, uint64_t expected
     uint64_t revision = ret_reply->status == 0 ? ret_reply->revision : 0;
     *ret_reply = (struct kvapp_reply){.status = KV_ERR_CONDITION, .revision = revision};
     return revision == expected;
+}
+
+void fake_client_doubt(struct kvapp_client *client, uint64_t session, uint64_t sequence)
+{
+    fake_client_fail(client, KV_ERR_OUTCOME_UNKNOWN, "");
+    client->next_session = session;
+    client->next_sequence = sequence;
+}
+
+int kvapp_outcome(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                  struct kvapp_reply *ret_reply)
+{
+    if (!must_fail(client, ret_reply)) {
+        *ret_reply = (struct kvapp_reply){.revision = session + sequence};
+    }
+    return ret_reply->status;
+}
+
+int kvapp_cancel(struct kvapp_client *client, uint64_t session, uint64_t sequence,
+                 struct kvapp_reply *ret_reply)
+{
+    return kvapp_outcome(client, session, sequence, ret_reply);
 }
 
 int kvapp_get(struct kvapp_client *client, const void *key, size_t key_size,

@@ -21,6 +21,9 @@ void fake_client_set_fault(enum fake_fault fault, uint64_t period);
 /* The next call that asks the cluster fails so; 0: no more. */
 void fake_client_fail(struct kvapp_client *client, int status, const char *detail);
 
+/* The next write ends in doubt, as this one of a session. */
+void fake_client_doubt(struct kvapp_client *client, uint64_t session, uint64_t sequence);
+
 /* What kvapp_status gives. */
 void fake_client_set_members(struct kvapp_client *client, const struct kvapp_member *members,
                              size_t count);

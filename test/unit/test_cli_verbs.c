@@ -181,6 +181,69 @@ static void failure_says_what_to_do_and_what_the_client_knows(void **state)
     }
 }
 
+static void a_write_in_doubt_says_how_to_ask_for_it(void **state)
+{
+    struct fixture *fixture = *state;
+    fake_client_doubt(fixture->cli.client, 7, 12);
+    assert_string_equal(
+        run(fixture, "put k v"),
+        "Error: leadership was lost, outcome unknown: the write may or may not have taken effect; "
+        "read the key to see\n"
+        "Before this client's next write, 'outcome 7 12' tells what became of it; 'cancel 7 12' "
+        "also makes sure that it does not happen later\n");
+    fake_client_doubt(fixture->cli.client, 7, 12);
+    json_t *object = run_json(fixture, "delete k");
+    assert_int_equal(json_integer_value(json_object_get(object, "session")), 7);
+    assert_int_equal(json_integer_value(json_object_get(object, "sequence")), 12);
+    json_decref(object);
+}
+
+static void outcomes_are_told_apart(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        int status;
+        const char *reply;
+        const char *name;
+        enum exit_status exit_status;
+    } cases[] = {
+        {0, "Applied, at revision 19\n", "applied", EXIT_DONE},
+        {KV_ERR_CONDITION, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
+        {KV_ERR_NOT_FOUND, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
+        {KV_ERR_OUTCOME_UNKNOWN,
+         "Not applied so far; a copy that is on its way may be ('cancel' prevents it)\n",
+         "possible", EXIT_NOT},
+        {KV_ERR_SEQUENCE_STALE,
+         "Not known any more; if it was not applied, it will not be from now on: read the key\n",
+         "forgotten", EXIT_NOT},
+        {KV_ERR_SESSION_UNKNOWN,
+         "Not known any more; if it was not applied, it will not be from now on: read the key\n",
+         "forgotten", EXIT_NOT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake_client_fail(fixture->cli.client, cases[i].status, "");
+        assert_string_equal(run(fixture, "outcome 7 12"), cases[i].reply);
+        assert_int_equal(fixture->exit_status, cases[i].exit_status);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake_client_fail(fixture->cli.client, cases[i].status, "");
+        json_t *object = run_json(fixture, "cancel 7 12");
+        assert_string_equal(json_string_value(json_object_get(object, "outcome")), cases[i].name);
+        json_decref(object);
+    }
+}
+
+static void outcomes_that_cannot_be_had_are_failures(void **state)
+{
+    struct fixture *fixture = *state;
+    fake_client_fail(fixture->cli.client, KV_ERR_BUSY, "");
+    assert_string_equal(run(fixture, "cancel 7 12"), "Error: too much is in flight; try again\n");
+    assert_int_equal(fixture->exit_status, EXIT_NO_ANSWER);
+    assert_string_equal(run(fixture, "outcome 7 x"),
+                        "Error: the sequence: \"x\" is not a number in 0..9223372036854775807\n");
+    assert_string_equal(run(fixture, "outcome 7"), "Usage: outcome <session> <sequence>\n");
+}
+
 static void conditions_are_met_or_say_where_the_key_is(void **state)
 {
     struct fixture *fixture = *state;
@@ -482,6 +545,9 @@ int main(void)
         WITH_CLIENT(empty_value_is_an_empty_line),
         WITH_CLIENT(wrong_usage_is_explained),
         WITH_CLIENT(failure_says_what_to_do_and_what_the_client_knows),
+        WITH_CLIENT(a_write_in_doubt_says_how_to_ask_for_it),
+        WITH_CLIENT(outcomes_are_told_apart),
+        WITH_CLIENT(outcomes_that_cannot_be_had_are_failures),
         WITH_CLIENT(conditions_are_met_or_say_where_the_key_is),
         WITH_CLIENT(ranges_have_limits_on_both_sides),
         WITH_CLIENT(long_list_comes_in_bounded_pages),

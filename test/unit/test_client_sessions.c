@@ -109,9 +109,156 @@ static void a_forgotten_session_leaves_a_repeated_write_in_doubt(void **state)
     struct kvapp_reply reply;
     assert_int_equal(put(world, "k", "v", &reply), 0);
     assert_int_equal(put(world, "k", "w", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(reply.session, 0); /* there is nobody to ask */
+    assert_non_null(strstr(kvapp_client_error(world->client), "has forgotten session"));
     assert_int_equal(world->puts_applied, 2);
     assert_int_equal(put(world, "k", "x", &reply), 0); /* in a session of its own */
     assert_int_equal(world->puts_applied, 3);
+}
+
+/* ---- what became of a write ---- */
+
+static enum fate apply_puts_in_silence(struct world *world, struct server *server,
+                                       const struct command *command)
+{
+    (void)world;
+    (void)server;
+    return is_put(command) ? FATE_APPLY_SILENT : FATE_ANSWER;
+}
+
+static enum fate ignore_puts(struct world *world, struct server *server,
+                             const struct command *command)
+{
+    (void)world;
+    (void)server;
+    return is_put(command) ? FATE_IGNORE : FATE_ANSWER;
+}
+
+/* A put that waits in vain for its answer, if it is put at all; only if the key is at `expected`,
+ * should that not be 0. */
+static void put_in_vain(struct world *world, bool applied, uint64_t expected,
+                        struct kvapp_reply *ret_reply)
+{
+    world->fate = applied ? apply_puts_in_silence : ignore_puts;
+    int status = expected == 0 ? put(world, "k", "v", ret_reply)
+                               : kvapp_put_if(world->client, "k", 1, "v", 1, expected, ret_reply);
+    world->fate = NULL;
+    assert_int_equal(status, KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_not_equal(ret_reply->session, 0);
+    assert_int_not_equal(ret_reply->sequence, 0);
+}
+
+static int ask(struct world *world, const struct kvapp_reply *unknown,
+               struct kvapp_reply *ret_reply)
+{
+    return kvapp_outcome(world->client, unknown->session, unknown->sequence, ret_reply);
+}
+
+static int cancel(struct world *world, const struct kvapp_reply *unknown,
+                  struct kvapp_reply *ret_reply)
+{
+    return kvapp_cancel(world->client, unknown->session, unknown->sequence, ret_reply);
+}
+
+/* A copy of the put reaches the log after all. */
+static void apply_late(struct world *world, const struct kvapp_reply *unknown)
+{
+    struct buf bytes = {0};
+    command_encode(&(struct command){.operation = OPERATION_PUT,
+                                     .session = unknown->session,
+                                     .sequence = unknown->sequence,
+                                     .key = slice_of("k", 1),
+                                     .value = slice_of("v", 1)},
+                   &bytes);
+    struct reply reply;
+    world->log_index++;
+    kv_apply(world->kv, world->log_index, 1, buf_slice(&bytes), &reply);
+    assert_int_equal(reply.status, KV_ERR_CONDITION);
+    buf_done(&bytes);
+}
+
+static void a_write_without_an_answer_has_the_outcome_that_it_had(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    struct kvapp_reply unknown;
+    struct kvapp_reply reply;
+    put_in_vain(world, true, 0, &unknown);
+    const uint64_t revision = world->log_index;
+    assert_int_equal(ask(world, &unknown, &reply), 0);
+    assert_int_equal(reply.revision, revision);
+    put_in_vain(world, true, 9999, &unknown);
+    assert_int_equal(ask(world, &unknown, &reply), KV_ERR_CONDITION);
+    assert_int_equal(reply.revision, revision);
+    put_in_vain(world, false, 0, &unknown);
+    assert_int_equal(ask(world, &unknown, &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(put(world, "other", "v", &reply), 0);
+    assert_int_equal(reply.session, 0);
+    assert_int_equal(ask(world, &unknown, &reply), KV_ERR_SEQUENCE_STALE);
+}
+
+static void a_write_that_was_cancelled_has_been_applied_or_never_will_be(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    struct kvapp_reply unknown;
+    struct kvapp_reply reply;
+    put_in_vain(world, true, 0, &unknown);
+    assert_int_equal(cancel(world, &unknown, &reply), 0);
+    assert_int_equal(reply.revision, world->log_index - 1); /* not the cancelling entry's */
+    put_in_vain(world, false, 0, &unknown);
+    assert_int_equal(cancel(world, &unknown, &reply), KV_ERR_CONDITION);
+    apply_late(world, &unknown);
+    assert_int_equal(ask(world, &unknown, &reply), KV_ERR_CONDITION);
+    assert_int_equal(put(world, "other", "v", &reply), 0);
+    assert_int_equal(cancel(world, &unknown, &reply), KV_ERR_SEQUENCE_STALE);
+    assert_int_equal(kvapp_cancel(world->client, 0, 1, &reply), KV_ERR_INVALID);
+}
+
+static enum fate answer_the_third_delete(struct world *world, struct server *server,
+                                         const struct command *command)
+{
+    (void)server;
+    unsigned deletes = 0;
+    for (size_t i = 0; i < world->sighting_count; i++) {
+        deletes += world->sightings[i].command.operation == OPERATION_DELETE;
+    }
+    static const enum fate fates[] = {FATE_APPLY_BREAK, FATE_APPLY_UNKNOWN, FATE_ANSWER};
+    return command->operation == OPERATION_DELETE ? fates[deletes - 1] : FATE_ANSWER;
+}
+
+static void a_cancellation_is_repeated_until_it_is_answered(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 500});
+    struct kvapp_reply unknown;
+    struct kvapp_reply reply;
+    put_in_vain(world, false, 0, &unknown);
+    kvapp_client_free(world->client);
+    world->client = NULL;
+    start_client(world, &(struct kvapp_client_options){.no_session = true});
+    world->fate = answer_the_third_delete;
+    assert_int_equal(cancel(world, &unknown, &reply), KV_ERR_CONDITION);
+}
+
+static void another_client_can_ask_for_the_outcome(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 200});
+    struct kvapp_reply unknown;
+    struct kvapp_reply reply;
+    put_in_vain(world, true, 0, &unknown);
+    kvapp_client_free(world->client); /* without closing the session */
+    world->client = NULL;
+    start_client(world, &(struct kvapp_client_options){0});
+    assert_int_equal(ask(world, &unknown, &reply), 0);
+    evict_sessions(world);
+    assert_int_equal(ask(world, &unknown, &reply), KV_ERR_SESSION_UNKNOWN);
+    assert_int_equal(kvapp_outcome(world->client, 0, 1, &reply), KV_ERR_INVALID);
 }
 
 /* ---- everything at once ---- */
@@ -188,6 +335,10 @@ int main(void)
         cmocka_unit_test(requests_submitted_while_a_session_opens_end_in_time),
         cmocka_unit_test(a_forgotten_session_is_replaced_for_writes_that_cannot_have_happened),
         cmocka_unit_test(a_forgotten_session_leaves_a_repeated_write_in_doubt),
+        cmocka_unit_test(a_write_without_an_answer_has_the_outcome_that_it_had),
+        cmocka_unit_test(a_write_that_was_cancelled_has_been_applied_or_never_will_be),
+        cmocka_unit_test(a_cancellation_is_repeated_until_it_is_answered),
+        cmocka_unit_test(another_client_can_ask_for_the_outcome),
         cmocka_unit_test(writes_are_applied_once_whatever_happens),
     };
     return run_client_cases("client_sessions", cases, sizeof cases / sizeof cases[0]);
