@@ -36,24 +36,35 @@ void membership_encode(const struct raft_membership *membership, struct buf *out
     }
 }
 
+int membership_address_decode(struct slice bytes, char ret_address[RAFT_ADDRESS_SIZE])
+{
+    if (bytes.size == 0 || bytes.size >= RAFT_ADDRESS_SIZE ||
+        memchr(bytes.data, '\0', bytes.size) != NULL) {
+        return KV_ERR_MALFORMED;
+    }
+    char address[ADDRESS_SIZE_MAX] = "";
+    char same[ADDRESS_SIZE_MAX];
+    memcpy(address, bytes.data, bytes.size);
+    if (address_add_port(address, 0, same) != 0) {
+        return KV_ERR_MALFORMED;
+    }
+    memcpy(ret_address, address, sizeof address);
+    return 0;
+}
+
 static int decode_member(struct reader *reader, struct raft_member *ret_member)
 {
     struct raft_member member = {.id = reader_u64(reader)};
     member.incarnation = reader_u64(reader);
     uint32_t flags = reader_u32(reader);
     struct slice address = reader_sized(reader);
-    if (reader->failed || (flags & ~(uint32_t)FLAGS_ALL) != 0 || address.size == 0 ||
-        address.size >= sizeof member.address || memchr(address.data, '\0', address.size) != NULL) {
+    if (reader->failed || (flags & ~(uint32_t)FLAGS_ALL) != 0 ||
+        membership_address_decode(address, member.address) != 0) {
         return KV_ERR_MALFORMED;
     }
     member.voter = (flags & FLAG_VOTER) != 0;
     member.voter_old = (flags & FLAG_VOTER_OLD) != 0;
     member.keep_learner = (flags & FLAG_KEEP_LEARNER) != 0;
-    memcpy(member.address, address.data, address.size);
-    char same[ADDRESS_SIZE_MAX];
-    if (address_add_port(member.address, 0, same) != 0) {
-        return KV_ERR_MALFORMED;
-    }
     *ret_member = member;
     return 0;
 }

@@ -19,4 +19,7 @@ void membership_encode(const struct raft_membership *membership, struct buf *out
  * Whether it makes sense to Raft is for the core. */
 int membership_decode(struct slice payload, struct raft_membership *ret_membership);
 
+/* A member's address, "host:port", as a string; KV_ERR_MALFORMED when it is none. */
+int membership_address_decode(struct slice bytes, char ret_address[RAFT_ADDRESS_SIZE]);
+
 #endif

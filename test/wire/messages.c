@@ -1,11 +1,19 @@
 #include "messages.h"
 
+#include <stdio.h>
+
 STATIC_CHECK((int)MESSAGE_VOTE_REQUEST == (int)RAFT_VOTE_REQUEST, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_CLIENT_REQUEST == (int)FRAME_CLIENT_REQUEST, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_SNAPSHOT_STATUS == (int)FRAME_SNAPSHOT_STATUS, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_TIMEOUT_NOW == (int)RAFT_TIMEOUT_NOW, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_STATE_DIGEST == (int)FRAME_STATE_DIGEST, "kinds are frame types");
+
+bool message_kind_is_known(int kind)
+{
+    return kind >= 0 && kind < MESSAGE_KIND_COUNT &&
+           (kind <= MESSAGE_STATE_DIGEST || kind >= MESSAGE_ADMIN_REQUEST);
+}
 
 /* ---- random contents ---- */
 
@@ -20,6 +28,15 @@ static uint64_t any_u64(struct prng *prng)
 static uint64_t any_id(struct prng *prng)
 {
     return any_u64(prng) | 1;
+}
+
+enum message_kind message_kind_random(struct prng *prng)
+{
+    int kind = 0;
+    do {
+        kind = (int)prng_between(prng, 0, MESSAGE_KIND_COUNT - 1);
+    } while (!message_kind_is_known(kind));
+    return (enum message_kind)kind;
 }
 
 static bool any_bool(struct prng *prng)
@@ -145,6 +162,84 @@ static void any_offer(struct prng *prng, struct snapshot_offer *offer)
     offer->salt = any_u64(prng);
 }
 
+static void any_port(struct prng *prng, char ret_address[ADDRESS_SIZE_MAX])
+{
+    static const char *const hosts[] = {"127.0.0.1", "[::1]", "a", "kvapp.example.org"};
+    (void)snprintf(ret_address, ADDRESS_SIZE_MAX, "%s:%u", hosts[prng_between(prng, 0, 3)],
+                   (unsigned)prng_between(prng, 1, 65535));
+}
+
+static void any_membership(struct prng *prng, struct raft_membership *membership)
+{
+    membership->count = prng_between(prng, 0, RAFT_MEMBERS_MAX);
+    membership->joint = any_bool(prng);
+    uint64_t id = 0;
+    for (size_t i = 0; i < membership->count; i++) {
+        struct raft_member *member = &membership->members[i];
+        id += prng_between(prng, 1, 9);
+        *member = (struct raft_member){.id = id, .incarnation = any_u64(prng)};
+        member->voter = any_bool(prng);
+        member->voter_old = any_bool(prng);
+        member->keep_learner = any_bool(prng);
+        any_port(prng, member->address);
+    }
+}
+
+static void any_admin_request(struct prng *prng, struct admin_request *request)
+{
+    request->request_id = any_u64(prng);
+    request->verb = (enum admin_verb)prng_between(prng, 0, ADMIN_VERB_COUNT - 1);
+    if (request->verb == ADMIN_TRANSFER) {
+        request->target = any_u64(prng);
+    } else if (request->verb == ADMIN_CHANGE) {
+        request->dry_run = any_bool(prng);
+        request->force = any_bool(prng);
+        request->edit_count = prng_between(prng, 1, ADMIN_EDITS_MAX);
+    }
+    for (size_t i = 0; i < request->edit_count; i++) {
+        struct membership_edit *edit = &request->edits[i];
+        edit->operation = (enum edit_operation)prng_between(prng, 0, EDIT_OPERATION_COUNT - 1);
+        edit->id = any_id(prng);
+        if (edit->operation != EDIT_PROMOTE && edit->operation != EDIT_REMOVE) {
+            any_port(prng, edit->address);
+        }
+    }
+}
+
+static struct admin_voters any_voters(struct prng *prng)
+{
+    return (struct admin_voters){(uint32_t)any_u64(prng), (uint32_t)any_u64(prng),
+                                 (uint32_t)any_u64(prng)};
+}
+
+static void any_admin_response(struct prng *prng, struct buf *arena,
+                               struct admin_response *response)
+{
+    response->request_id = any_u64(prng);
+    response->status = -(int)prng_between(prng, 0, 33);
+    response->index = any_u64(prng);
+    response->leader = any_u64(prng);
+    response->text = any_bytes(prng, arena, 0, 100);
+    response->has_membership = any_bool(prng);
+    response->has_plan = any_bool(prng);
+    if (response->has_membership) {
+        any_membership(prng, &response->membership);
+        for (size_t i = 0; i < response->membership.count; i++) {
+            response->members[i] = (struct admin_member){
+                .connected = any_bool(prng),
+                .priority = (uint32_t)any_u64(prng),
+                .match = any_u64(prng),
+            };
+        }
+    }
+    if (response->has_plan) {
+        response->plan.joint = any_bool(prng);
+        response->plan.before = any_voters(prng);
+        response->plan.after = any_voters(prng);
+        any_membership(prng, &response->plan.wanted);
+    }
+}
+
 void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
                     struct message *ret_message)
 {
@@ -216,6 +311,12 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_STATE_DIGEST:
         ret_message->digest = (struct state_digest){any_id(prng), any_u64(prng)};
         break;
+    case MESSAGE_ADMIN_REQUEST:
+        any_admin_request(prng, &ret_message->admin);
+        break;
+    case MESSAGE_ADMIN_RESPONSE:
+        any_admin_response(prng, arena, &ret_message->admin_answer);
+        break;
     default:
         any_raft(prng, kind, &ret_message->raft);
         if (kind == MESSAGE_APPEND_REQUEST && ret_message->raft.append_request.entry_count > 0) {
@@ -265,6 +366,12 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_STATE_DIGEST:
         state_digest_encode(&message->digest, out);
         return;
+    case MESSAGE_ADMIN_REQUEST:
+        admin_request_encode(&message->admin, out);
+        return;
+    case MESSAGE_ADMIN_RESPONSE:
+        admin_response_encode(&message->admin_answer, out);
+        return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
         buf_append_slice(out, message->entries);
@@ -302,6 +409,10 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return snapshot_status_decode(frame->payload, &ret_message->snapshot);
     case MESSAGE_STATE_DIGEST:
         return state_digest_decode(frame->payload, &ret_message->digest);
+    case MESSAGE_ADMIN_REQUEST:
+        return admin_request_decode(frame->payload, &ret_message->admin);
+    case MESSAGE_ADMIN_RESPONSE:
+        return admin_response_decode(frame->payload, &ret_message->admin_answer);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -378,6 +489,57 @@ static bool response_equal(const struct client_response *a, const struct client_
            slice_equal(a->error, b->error);
 }
 
+static bool admin_request_equal(const struct admin_request *a, const struct admin_request *b)
+{
+    bool equal = a->request_id == b->request_id && a->verb == b->verb && a->dry_run == b->dry_run &&
+                 a->force == b->force && a->target == b->target && a->edit_count == b->edit_count;
+    for (size_t i = 0; equal && i < a->edit_count; i++) {
+        equal = a->edits[i].operation == b->edits[i].operation &&
+                a->edits[i].id == b->edits[i].id &&
+                strcmp(a->edits[i].address, b->edits[i].address) == 0;
+    }
+    return equal;
+}
+
+static bool membership_same(const struct raft_membership *a, const struct raft_membership *b)
+{
+    bool same = a->count == b->count && a->joint == b->joint;
+    for (size_t i = 0; same && i < a->count; i++) {
+        const struct raft_member *x = &a->members[i];
+        const struct raft_member *y = &b->members[i];
+        same = x->id == y->id && x->voter == y->voter && x->voter_old == y->voter_old &&
+               x->keep_learner == y->keep_learner && x->incarnation == y->incarnation &&
+               strcmp(x->address, y->address) == 0;
+    }
+    return same;
+}
+
+static bool voters_equal(const struct admin_voters *a, const struct admin_voters *b)
+{
+    return a->count == b->count && a->quorum == b->quorum && a->ready == b->ready;
+}
+
+static bool admin_response_equal(const struct admin_response *a, const struct admin_response *b)
+{
+    bool equal = a->request_id == b->request_id && a->status == b->status && a->index == b->index &&
+                 a->leader == b->leader && slice_equal(a->text, b->text) &&
+                 a->has_membership == b->has_membership && a->has_plan == b->has_plan;
+    if (equal && a->has_membership) {
+        equal = membership_same(&a->membership, &b->membership);
+        for (size_t i = 0; equal && i < a->membership.count; i++) {
+            equal = a->members[i].connected == b->members[i].connected &&
+                    a->members[i].priority == b->members[i].priority &&
+                    a->members[i].match == b->members[i].match;
+        }
+    }
+    if (equal && a->has_plan) {
+        equal = a->plan.joint == b->plan.joint && voters_equal(&a->plan.before, &b->plan.before) &&
+                voters_equal(&a->plan.after, &b->plan.after) &&
+                membership_same(&a->plan.wanted, &b->plan.wanted);
+    }
+    return equal;
+}
+
 bool message_equal(const struct message *a, const struct message *b)
 {
     if (a->kind != b->kind) {
@@ -422,6 +584,10 @@ bool message_equal(const struct message *a, const struct message *b)
                slice_equal(a->snapshot.text, b->snapshot.text);
     case MESSAGE_STATE_DIGEST:
         return a->digest.index == b->digest.index && a->digest.digest == b->digest.digest;
+    case MESSAGE_ADMIN_REQUEST:
+        return admin_request_equal(&a->admin, &b->admin);
+    case MESSAGE_ADMIN_RESPONSE:
+        return admin_response_equal(&a->admin_answer, &b->admin_answer);
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

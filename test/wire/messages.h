@@ -6,6 +6,7 @@
 #define TEST_WIRE_MESSAGES_H
 
 #include "base/prng.h"
+#include "wire/admin.h"
 #include "wire/native.h"
 #include "wire/peer.h"
 
@@ -26,6 +27,8 @@ enum message_kind {
     MESSAGE_SNAPSHOT_STATUS,
     MESSAGE_TIMEOUT_NOW,
     MESSAGE_STATE_DIGEST,
+    MESSAGE_ADMIN_REQUEST = FRAME_ADMIN_REQUEST,
+    MESSAGE_ADMIN_RESPONSE,
     MESSAGE_KIND_COUNT,
 };
 
@@ -44,9 +47,17 @@ struct message {
         struct snapshot_bytes bytes;
         struct snapshot_status snapshot;
         struct state_digest digest;
+        struct admin_request admin;
+        struct admin_response admin_answer;
     };
     struct slice entries; /* of an append */
 };
+
+/* Some numbers below MESSAGE_KIND_COUNT are no kind. */
+bool message_kind_is_known(int kind);
+
+/* Any kind. */
+enum message_kind message_kind_random(struct prng *prng);
 
 /* Variable parts live in `arena`, which is cleared first and must stay until the message is no
  * longer used. */

@@ -70,6 +70,9 @@ static void every_message_survives_the_round_trip(void **state)
     struct buf again = {0};
     for (int round = 0; round < 500; round++) {
         for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+            if (!message_kind_is_known(kind)) {
+                continue;
+            }
             struct message sent;
             message_random(&prng, (enum message_kind)kind, &arena, &sent);
             buf_clear(&out);
@@ -100,8 +103,7 @@ static void a_stream_gives_the_same_frames_however_it_is_cut(void **state)
     size_t ends[COUNT];
     for (int i = 0; i < COUNT; i++) {
         struct message message;
-        message_random(&prng, (enum message_kind)prng_between(&prng, 0, MESSAGE_KIND_COUNT - 1),
-                       &arena, &message);
+        message_random(&prng, message_kind_random(&prng), &arena, &message);
         message_encode(&message, &stream);
         ends[i] = stream.size;
     }
@@ -203,6 +205,9 @@ static void every_prefix_of_a_frame_is_incomplete(void **state)
     struct buf arena = {0};
     struct buf out = {0};
     for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        if (!message_kind_is_known(kind)) {
+            continue;
+        }
         struct message message;
         message_random(&prng, (enum message_kind)kind, &arena, &message);
         buf_clear(&out);
@@ -227,6 +232,9 @@ static void every_flipped_bit_is_detected(void **state)
     struct buf arena = {0};
     struct buf out = {0};
     for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        if (!message_kind_is_known(kind)) {
+            continue;
+        }
         struct message message;
         message_random(&prng, (enum message_kind)kind, &arena, &message);
         buf_clear(&out);
@@ -279,6 +287,9 @@ static void a_payload_cut_short_or_with_a_byte_too_many_is_malformed(void **stat
     struct buf out = {0};
     struct buf cut = {0};
     for (int kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        if (!message_kind_is_known(kind)) {
+            continue;
+        }
         struct message sent;
         message_random(&prng, (enum message_kind)kind, &arena, &sent);
         buf_clear(&out);
@@ -320,8 +331,7 @@ static void damaged_payloads_are_refused_or_mean_exactly_their_bytes(void **stat
     int refused = 0;
     for (int round = 0; round < 20000; round++) {
         struct message sent;
-        enum message_kind kind = (enum message_kind)(round % MESSAGE_KIND_COUNT);
-        message_random(&prng, kind, &arena, &sent);
+        message_random(&prng, message_kind_random(&prng), &arena, &sent);
         buf_clear(&out);
         message_encode(&sent, &out);
         for (uint64_t n = prng_between(&prng, 1, 4); n > 0; n--) {
@@ -489,6 +499,48 @@ static void snapshot_and_digest_messages_that_contradict_themselves_are_malforme
     assert_each_damage_refused(&digest, digests, sizeof digests / sizeof digests[0]);
 }
 
+static void admin_messages_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message change = {.kind = MESSAGE_ADMIN_REQUEST};
+    change.admin = (struct admin_request){
+        .verb = ADMIN_CHANGE,
+        .edit_count = 1,
+        .edits = {{.operation = EDIT_MOVE, .id = 4, .address = "h:1"}},
+    };
+    /* A verb that is none, edits of a list, flags that are none, a target of a change, no edits
+     * and too many, an operation that is none, an address of a removal, no id, no port, a NUL. */
+    const struct damage changes[] = {{8, ADMIN_VERB_COUNT},
+                                     {8, ADMIN_LIST},
+                                     {12, 4},
+                                     {16, 1},
+                                     {24, 0},
+                                     {24, ADMIN_EDITS_MAX + 1},
+                                     {28, EDIT_OPERATION_COUNT},
+                                     {28, EDIT_REMOVE},
+                                     {32, 0},
+                                     {46, 'x'},
+                                     {44, 0}};
+    assert_each_damage_refused(&change, changes, sizeof changes / sizeof changes[0]);
+
+    struct message list = {.kind = MESSAGE_ADMIN_REQUEST, .admin = {.verb = ADMIN_LIST}};
+    /* A list that is forced, one that is only tried, a change without edits. */
+    const struct damage lists[] = {{12, 2}, {12, 1}, {8, ADMIN_CHANGE}};
+    assert_each_damage_refused(&list, lists, sizeof lists / sizeof lists[0]);
+
+    struct message answer = {.kind = MESSAGE_ADMIN_RESPONSE, .admin_answer = {.status = -1}};
+    answer.admin_answer.has_membership = true;
+    answer.admin_answer.membership = (struct raft_membership){
+        .count = 1, .members = {{.id = 1, .voter = true, .address = "h:1"}}};
+    answer.admin_answer.has_plan = true;
+    answer.admin_answer.plan.wanted = answer.admin_answer.membership;
+    /* A status that is none; flags; a membership of another version, of a size that is not its own,
+     * and with a member too few; flags of a member and of the plan; the plan's membership. */
+    const struct damage answers[] = {{11, 1}, {12, 4}, {40, 2},  {36, 30}, {42, 0},
+                                     {71, 2}, {87, 2}, {119, 2}, {121, 0}};
+    assert_each_damage_refused(&answer, answers, sizeof answers / sizeof answers[0]);
+}
+
 static void raft_messages_that_contradict_themselves_are_malformed(void **state)
 {
     (void)state;
@@ -625,6 +677,7 @@ int main(void)
         cmocka_unit_test(a_command_over_its_limit_is_refused_before_it_is_looked_at),
         cmocka_unit_test(handshakes_that_contradict_themselves_are_malformed),
         cmocka_unit_test(snapshot_and_digest_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(admin_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
     };
