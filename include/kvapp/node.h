@@ -56,6 +56,7 @@ struct kvapp_node_options {
     uint64_t snapshot_entries; /* a snapshot is taken when so many were applied since the last, */
     uint64_t snapshot_bytes;   /* or so many bytes, and as many as the state has in memory */
     uint64_t snapshot_rate;    /* at which one is sent to a member, bytes a second */
+    uint32_t priority;         /* 1; a leader hands over to a voter that has a higher one */
     bool handle_signals;       /* SIGTERM and SIGINT end kvapp_node_run cleanly */
     /* The log; NULL: nobody listens. */
     void (*log)(void *context, enum kvapp_log_level level, const char *line);

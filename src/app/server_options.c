@@ -102,6 +102,7 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
     node_options->snapshot_entries = options_number(options, OPTION_SNAPSHOT_ENTRIES);
     node_options->snapshot_bytes = options_number(options, OPTION_SNAPSHOT_BYTES);
     node_options->snapshot_rate = options_number(options, OPTION_SNAPSHOT_RATE);
+    node_options->priority = (uint32_t)options_number(options, OPTION_PRIORITY);
     bool verbose = options_number(options, OPTION_VERBOSE) != 0 || timing.paced;
     node_options->log_level = verbose ? KVAPP_LOG_DEBUG : KVAPP_LOG_INFO;
     return 0;

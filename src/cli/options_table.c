@@ -258,6 +258,18 @@ const struct option option_table[OPTION_COUNT] = {
             .environment = "KVAPP_SNAPSHOT_RATE",
             .help = "Bytes a second at which a snapshot is sent to a member that needs one.",
         },
+    [OPTION_PRIORITY] =
+        {
+            .type = OPTION_U64,
+            .owners = OWNER_SERVER,
+            .name = "priority",
+            .value_name = "N",
+            .max = 100,
+            .initial = "1",
+            .environment = "KVAPP_PRIORITY",
+            .help = "A leader hands over to a voter with a higher priority, once that has caught "
+                    "up. 0: leads only when nobody else can.",
+        },
     [OPTION_TIMEOUT] =
         {
             .type = OPTION_MS,

@@ -133,6 +133,8 @@ static int take_frame(void *context, const struct frame *frame)
             reply_status(client, request_id);
         }
         return err;
+    case FRAME_ADMIN_REQUEST:
+        return admin_take(client, frame->payload);
     default:
         return KV_ERR_MALFORMED;
     }

@@ -172,6 +172,7 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     inbound->from = hello.from;
     inbound->incarnation = hello.incarnation;
     inbound->purpose = hello.purpose;
+    inbound->priority = hello.priority;
     if (hello.purpose == PEER_MESSAGES) {
         io_timer_cancel(node->io, &inbound->deadline);
         char address[ADDRESS_SIZE_MAX];

@@ -167,6 +167,7 @@ static void greet(struct link *link)
         .to = joins ? 0 : link->id,
         .incarnation = node->incarnation,
         .membership_index = node->own_membership_index,
+        .priority = node->options.priority,
         .unheard = !inbound_is_connected(node, link->id),
         .address = slice_of_string(node->config.address),
     };

@@ -7,6 +7,7 @@
  *   ── node_turn (turn.c) ─────────────────────────────────────────────
  *   step.c      inbox, tickets, time ─► raft_step ─► effects
  *   stall.c     nothing was applied for too long ─► another leader
+ *   admin.c     what operators ask; handover.c   is another server to lead?
  *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED
  *   step.c      one storage_flush
@@ -26,6 +27,7 @@
 #include "io/io.h"
 #include "kv/kv.h"
 #include "kvapp/node.h"
+#include "node/admin.h"
 #include "node/intake.h"
 #include "node/options.h"
 #include "node/outbox.h"
@@ -152,6 +154,7 @@ struct inbound {
     bool greeted;             /* and was answered */
     uint64_t from;            /* 0: has not greeted yet, or was refused */
     uint64_t incarnation;     /* of its data directory */
+    uint32_t priority;        /* of that member, for leading */
     enum peer_purpose purpose;
     uint64_t heard_us; /* when bytes came last */
     bool paused;
@@ -199,6 +202,7 @@ struct snapshot {
     uint64_t ticket;    /* must be stored before it gets its name */
     uint64_t log_bytes; /* applied since the newest one */
     bool renew;         /* the newest one seems to be damaged: take another one, soon */
+    uint64_t asked;     /* somebody waits for one that holds this entry; 0: nobody */
     uint64_t began_us;
     uint64_t retry_us;
 };
@@ -246,6 +250,19 @@ struct stall {
     uint64_t applied;  /* the index that was applied last, */
     uint64_t since_ms; /* when the leader was seen so first while more was committed */
     uint64_t asked_ms; /* when it was asked to hand over; 0: it was not */
+};
+
+/* ---- another leader (handover.c) ---- */
+
+/* Who could lead in place of this server (handover.c); of the term in which it led last. */
+struct handover {
+    uint64_t term;
+    uint64_t since_ms;  /* it has led */
+    uint64_t marked_ms; /* when this was the commit index: */
+    uint64_t mark_index;
+    uint64_t caught_up_index; /* the one before: who has it is up to date */
+    uint64_t retry_ms;        /* for a priority: not before */
+    bool begun;               /* since the node was told to stop */
 };
 
 /* ---- the node ---- */
@@ -324,6 +341,8 @@ struct kvapp_node {
     size_t writes_first; /* offset of the first one that is left */
     struct tracker tracker;
     struct reads reads;
+    struct admin admin;
+    struct handover handover;
 };
 
 /* life.c: kvapp_node_new on an io that stays the caller's (the simulator's); NULL: one of its own
@@ -355,6 +374,8 @@ void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
 
 /* snapshot.c */
 void snapshot_take(struct kvapp_node *node);
+/* One that holds entry `index`, which is applied, shall be taken soon. */
+void snapshot_ask(struct kvapp_node *node, uint64_t index);
 void snapshot_compact(struct kvapp_node *node);
 void snapshot_stop(struct kvapp_node *node);
 void snapshot_done(struct snapshot *snapshot);
@@ -438,6 +459,25 @@ void membership_record(struct kvapp_node *node);
 void join_start(struct kvapp_node *node);
 void join_welcomed(struct kvapp_node *node, const struct peer_welcome *welcome);
 
+/* admin.c */
+/* Takes in a request: 0, or the error of its bytes. */
+int admin_take(struct client *client, struct slice payload);
+void admin_step(struct kvapp_node *node);
+void admin_snapshot_failed(struct kvapp_node *node, int err, const char *sentence);
+bool admin_none(const struct kvapp_node *node);
+/* The node ends: what still waits is answered so. */
+void admin_stop(struct kvapp_node *node);
+
+/* handover.c */
+void handover_step(struct kvapp_node *node);
+/* A node that stops need not wait any longer for another server to lead. */
+bool handover_is_over(const struct kvapp_node *node);
+/* As this server sees it; itself it sees too. */
+bool peer_is_reachable(const struct kvapp_node *node, uint64_t id);
+uint32_t peer_priority(const struct kvapp_node *node, uint64_t id);
+/* Leader: the member has stored what was committed a heartbeat ago. */
+bool handover_is_caught_up(const struct kvapp_node *node, uint64_t id);
+
 /* apply.c */
 void apply_committed(struct kvapp_node *node);
 
@@ -456,6 +496,7 @@ void reply_send(struct kvapp_node *node, const struct waiter *waiter, const stru
                 const char *sentence);
 void reply_error(struct kvapp_node *node, const struct waiter *waiter, int err);
 void reply_redirect(struct kvapp_node *node, const struct waiter *waiter);
+void reply_admin(const struct waiter *waiter, const struct admin_response *response);
 void reply_lost(struct kvapp_node *node);
 void reply_expire(struct kvapp_node *node);
 void reply_status(struct client *client, uint64_t request_id);

@@ -51,6 +51,7 @@ void kvapp_node_options_init(struct kvapp_node_options *ret_options)
         .snapshot_entries = 2 * 1000 * 1000,
         .snapshot_bytes = 64 * 1024 * 1024,
         .snapshot_rate = 64 * 1024 * 1024,
+        .priority = 1,
         .log_level = KVAPP_LOG_INFO,
     };
 }

@@ -74,6 +74,16 @@ void reply_redirect(struct kvapp_node *node, const struct waiter *waiter)
     client_release(waiter->client, waiter->cost);
 }
 
+void reply_admin(const struct waiter *waiter, const struct admin_response *response)
+{
+    struct buf *out = begin(waiter->client);
+    if (out != NULL) {
+        admin_response_encode(response, out);
+        end(waiter->client);
+    }
+    client_release(waiter->client, waiter->cost);
+}
+
 void reply_lost(struct kvapp_node *node)
 {
     struct waiter waiter;

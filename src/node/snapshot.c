@@ -28,6 +28,9 @@ static bool is_due(const struct kvapp_node *node)
     const struct snapshot *snapshot = &node->snapshot;
     uint64_t applied = kv_applied_index(node->kv);
     uint64_t newest = storage_snapshot_newest(node->storage);
+    if (snapshot->asked > newest) {
+        return true;
+    }
     if (io_now_us(node->io) < snapshot->retry_us) {
         return false;
     }
@@ -56,6 +59,8 @@ static void failed(struct kvapp_node *node, int err, const char *sentence)
 {
     let_go(&node->snapshot, SNAPSHOT_IDLE);
     node->snapshot.retry_us = io_now_us(node->io) + RETRY_US;
+    node->snapshot.asked = 0;
+    admin_snapshot_failed(node, err, sentence);
     if (err == KV_ERR_IO) {
         node_fail(node, err, sentence);
     } else if (err != KV_ERR_STOPPED) {
@@ -114,6 +119,14 @@ static void write_chunk(struct kvapp_node *node)
         /* What it holds may have been committed by others' disks before this one's (raft.h). */
         snapshot->state = SNAPSHOT_COMMITTING;
         storage_snapshot_commit(node->storage);
+    }
+}
+
+void snapshot_ask(struct kvapp_node *node, uint64_t index)
+{
+    CHECK(index <= kv_applied_index(node->kv));
+    if (index > node->snapshot.asked) {
+        node->snapshot.asked = index;
     }
 }
 

@@ -25,6 +25,7 @@ static void start_closing(struct kvapp_node *node)
     if (node->raft != NULL) {
         reply_lost(node);
         propose_stop(node);
+        admin_stop(node);
         reads_stop(node);
     }
     snapshot_stop(node);
@@ -52,6 +53,9 @@ static bool is_drained(const struct kvapp_node *node)
 {
     if (io_now_us(node->io) >= node->drain_until_us) {
         return true;
+    }
+    if (!handover_is_over(node) || !admin_none(node)) {
+        return false;
     }
     if (!tracker_empty(&node->tracker) || !reads_none(node) ||
         node->writes.size > node->writes_first) {
@@ -96,6 +100,8 @@ static void run_stages(struct kvapp_node *node)
     ships_step(node);
     step_time(node);
     stall_watch(node);
+    admin_step(node);
+    handover_step(node);
     propose_all(node);
     reads_ask(node);
     step_flush(node);

@@ -3,8 +3,8 @@
  *
  *     AdminRequest   request_id u64 │ verb u32 │ flags u32 (1: dry run, 2: force) │ target u64
  *                    │ count u32 │ count × (operation u32 │ id u64 │ address sized)
- *     AdminResponse  request_id u64 │ status i32 │ flags u32 (1: membership, 2: plan) │ index u64
- *                    │ leader u64 │ text sized
+ *     AdminResponse  request_id u64 │ id u64 │ status i32 │ flags u32 (1: membership, 2: plan)
+ *                    │ index u64 │ leader u64 │ text sized
  *                    │ membership sized (wire/membership.h)
  *                      │ each of its members: flags u32 (1: connected) │ priority u32 │ match u64
  *                    │ plan: flags u32 (1: joint) │ before, after: count u32, quorum u32, ready u32
@@ -138,6 +138,7 @@ void admin_response_encode(const struct admin_response *response, struct buf *ou
 {
     size_t mark = frame_begin(out, FRAME_ADMIN_RESPONSE);
     buf_put_u64(out, response->request_id);
+    buf_put_u64(out, response->id);
     buf_put_u32(out, (uint32_t)response->status);
     buf_put_u32(out, (response->has_membership ? FLAG_MEMBERSHIP : 0u) |
                          (response->has_plan ? FLAG_PLAN : 0u));
@@ -203,12 +204,14 @@ int admin_response_decode(struct slice payload, struct admin_response *ret_respo
 {
     struct reader reader = reader_of(payload);
     struct admin_response response = {.request_id = reader_u64(&reader)};
+    response.id = reader_u64(&reader);
     response.status = (int32_t)reader_u32(&reader);
     uint32_t flags = reader_u32(&reader);
     response.index = reader_u64(&reader);
     response.leader = reader_u64(&reader);
     response.text = reader_sized(&reader);
-    if (reader.failed || (flags & ~(uint32_t)RESPONSE_FLAGS_ALL) != 0 || response.status > 0) {
+    if (reader.failed || (flags & ~(uint32_t)RESPONSE_FLAGS_ALL) != 0 || response.status > 0 ||
+        response.id == 0) {
         return KV_ERR_MALFORMED;
     }
     response.has_membership = (flags & FLAG_MEMBERSHIP) != 0;

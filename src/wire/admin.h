@@ -67,6 +67,7 @@ struct admin_member {
 
 struct admin_response {
     uint64_t request_id;
+    uint64_t id;       /* of the server that answers */
     int status;        /* 0 or KV_ERR_* */
     uint64_t index;    /* of the membership's entry, 0: the initial one; of the snapshot */
     uint64_t leader;   /* 0: unknown */

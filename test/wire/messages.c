@@ -216,6 +216,7 @@ static void any_admin_response(struct prng *prng, struct buf *arena,
                                struct admin_response *response)
 {
     response->request_id = any_u64(prng);
+    response->id = any_id(prng);
     response->status = -(int)prng_between(prng, 0, 33);
     response->index = any_u64(prng);
     response->leader = any_u64(prng);
@@ -521,8 +522,8 @@ static bool voters_equal(const struct admin_voters *a, const struct admin_voters
 
 static bool admin_response_equal(const struct admin_response *a, const struct admin_response *b)
 {
-    bool equal = a->request_id == b->request_id && a->status == b->status && a->index == b->index &&
-                 a->leader == b->leader && slice_equal(a->text, b->text) &&
+    bool equal = a->request_id == b->request_id && a->id == b->id && a->status == b->status &&
+                 a->index == b->index && a->leader == b->leader && slice_equal(a->text, b->text) &&
                  a->has_membership == b->has_membership && a->has_plan == b->has_plan;
     if (equal && a->has_membership) {
         equal = membership_same(&a->membership, &b->membership);

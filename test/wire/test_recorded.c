@@ -218,7 +218,7 @@ static void record_admin(struct buf *out)
 
     message = (struct message){.kind = MESSAGE_ADMIN_RESPONSE};
     struct admin_response *answer = &message.admin_answer;
-    *answer = (struct admin_response){.request_id = 12, .index = 17, .leader = 1};
+    *answer = (struct admin_response){.request_id = 12, .id = 1, .index = 17, .leader = 1};
     answer->has_membership = true;
     answer->membership = (struct raft_membership){
         .count = 2,
@@ -237,8 +237,10 @@ static void record_admin(struct buf *out)
     answer->plan.wanted.members[1].keep_learner = false;
     answer->plan.wanted.members[1].voter = true;
     record(out, "admin_plan_response", "4 would vote, and is not there", &message);
-    *answer = (struct admin_response){
-        .request_id = 13, .status = KV_ERR_BUSY, .text = slice_of_string("a change is under way")};
+    *answer = (struct admin_response){.request_id = 13,
+                                      .id = 1,
+                                      .status = KV_ERR_BUSY,
+                                      .text = slice_of_string("a change is under way")};
     record(out, "admin_busy_response", "not now", &message);
 }
 

@@ -528,16 +528,18 @@ static void admin_messages_that_contradict_themselves_are_malformed(void **state
     const struct damage lists[] = {{12, 2}, {12, 1}, {8, ADMIN_CHANGE}};
     assert_each_damage_refused(&list, lists, sizeof lists / sizeof lists[0]);
 
-    struct message answer = {.kind = MESSAGE_ADMIN_RESPONSE, .admin_answer = {.status = -1}};
+    struct message answer = {.kind = MESSAGE_ADMIN_RESPONSE,
+                             .admin_answer = {.id = 1, .status = -1}};
     answer.admin_answer.has_membership = true;
     answer.admin_answer.membership = (struct raft_membership){
         .count = 1, .members = {{.id = 1, .voter = true, .address = "h:1"}}};
     answer.admin_answer.has_plan = true;
     answer.admin_answer.plan.wanted = answer.admin_answer.membership;
-    /* A status that is none; flags; a membership of another version, of a size that is not its own,
-     * and with a member too few; flags of a member and of the plan; the plan's membership. */
-    const struct damage answers[] = {{11, 1}, {12, 4}, {40, 2},  {36, 30}, {42, 0},
-                                     {71, 2}, {87, 2}, {119, 2}, {121, 0}};
+    /* No id; a status that is none; flags; a membership of another version, of a size that is not
+     * its own, and with a member too few; flags of a member and of the plan; the plan's membership.
+     */
+    const struct damage answers[] = {{8, 0},  {19, 1}, {20, 4}, {48, 2},  {44, 30},
+                                     {50, 0}, {79, 2}, {95, 2}, {127, 2}, {129, 0}};
     assert_each_damage_refused(&answer, answers, sizeof answers / sizeof answers[0]);
 }
 
