@@ -165,6 +165,95 @@ struct kvapp_member {
 KVAPP_PUBLIC int kvapp_status(struct kvapp_client *client, uint32_t wait_ms,
                               struct kvapp_member *members, size_t *ret_count);
 
+/* ---- the cluster: its members, who leads, snapshots ---- */
+
+/* A member, as the server sees it that answered. */
+struct kvapp_peer {
+    uint64_t id;
+    char address[264];    /* raft address */
+    bool voter;           /* else a learner, or one that is on its way out: */
+    bool voter_old;       /* votes in the old set, while voters change */
+    bool keep_learner;    /* is never made a voter by itself */
+    uint64_t incarnation; /* of its data directory; 0: not known yet */
+    bool connected;
+    uint32_t priority;
+    uint64_t match; /* stored there up to here; 0 unless the leader answered */
+};
+
+struct kvapp_peers {
+    uint64_t answered; /* the id of who answered */
+    uint64_t leader;   /* 0: unknown */
+    uint64_t index;    /* of the log entry that made them the members */
+    bool joint;        /* voters are changing */
+    size_t count;
+    struct kvapp_peer at[9]; /* ids rise */
+};
+
+/* One set of voters. */
+struct kvapp_voters {
+    uint32_t count;
+    uint32_t quorum;
+    uint32_t ready; /* of them: reachable and caught up, as the leader sees it */
+};
+
+struct kvapp_plan {
+    bool joint; /* meanwhile everything needs a quorum of both sets */
+    struct kvapp_voters before;
+    struct kvapp_voters after;
+    struct kvapp_peers wanted; /* ids, addresses and who votes */
+};
+
+/* The numbers are those of the protocol. */
+enum kvapp_edit_kind {
+    KVAPP_ADD_LEARNER = 0, /* becomes a voter by itself once it has caught up */
+    KVAPP_ADD_KEPT = 1,    /* stays a learner */
+    KVAPP_PROMOTE = 2,
+    KVAPP_REMOVE = 3,
+    KVAPP_MOVE = 4,
+};
+
+struct kvapp_edit {
+    enum kvapp_edit_kind kind;
+    uint64_t id;
+    const char *address; /* raft address; NULL: promote, remove */
+};
+
+/* Edits that happen together or not at all. */
+struct kvapp_change {
+    const struct kvapp_edit *edits;
+    size_t edit_count; /* 1 to 16 */
+    bool dry_run;      /* what would it do? */
+    bool force;        /* even if it costs the quorum */
+};
+
+/* What came of a change. */
+struct kvapp_change_result {
+    struct kvapp_peers peers;
+    bool has_plan; /* of a dry run, and with KV_ERR_REFUSED */
+    struct kvapp_plan plan;
+};
+
+/*
+ * These wait, and return 0 or what failed; kvapp_client_error says why. The client remembers the
+ * addresses of the members that it learns of. Asks the leader, or, while there is none, whoever
+ * answers.
+ */
+KVAPP_PUBLIC int kvapp_members(struct kvapp_client *client, struct kvapp_peers *ret_peers);
+
+/* Returns when the change is committed as a whole. KV_ERR_OUTCOME_UNKNOWN: kvapp_members shows what
+ * became of it; KV_ERR_REFUSED: it would cost the quorum, and is not forced. */
+KVAPP_PUBLIC int kvapp_change(struct kvapp_client *client, const struct kvapp_change *change,
+                              struct kvapp_change_result *ret_result);
+
+/* Lets the voter `to` lead, 0: the most up to date one. Returns when another server leads than did;
+ * KV_ERR_TIMEOUT: the leader leads on. */
+KVAPP_PUBLIC int kvapp_transfer(struct kvapp_client *client, uint64_t to, uint64_t *ret_leader);
+
+/* Lets the server at this raft address take a snapshot; it is durable then. The index is that of
+ * the last entry it holds. */
+KVAPP_PUBLIC int kvapp_snapshot(struct kvapp_client *client, const char *address,
+                                uint64_t *ret_index);
+
 /* ---- many requests in flight ---- */
 
 enum kvapp_request_kind {

@@ -1,6 +1,7 @@
 /* kvapp client: one command from the command line, or the shell. */
 #include "cli/cli.h"
 
+#include "cli/member.h"
 #include "cli/shell.h"
 #include "cli/verbs.h"
 
@@ -16,6 +17,10 @@ void cli_print_help(FILE *out, const struct subcommand *subcommand)
         verbs_print_help(out);
         (void)fputs("\nOptions of list, scan and delete-range:\n", out);
         options_print_list(out, OWNER_RANGE);
+        (void)fputs("\nMembers:\n", out);
+        member_print_help(out);
+        (void)fputs("Options of member:\n", out);
+        options_print_list(out, OWNER_MEMBER);
     }
 }
 

@@ -33,7 +33,7 @@ static int shown(struct slice text)
 static unsigned subcommand_owners(const struct subcommand *subcommand)
 {
     unsigned owners = subcommand->owner;
-    return subcommand->owner == OWNER_CLIENT ? owners | OWNER_RANGE : owners;
+    return subcommand->owner == OWNER_CLIENT ? owners | OWNERS_OF_VERBS : owners;
 }
 
 /* ---- values ---- */

@@ -33,6 +33,7 @@ enum option_type {
 
 /* Who has an option: a set, and with one bit, the subcommand that is being parsed for. */
 enum option_owner {
+    OWNER_NOBODY = 0,
     OWNER_SERVER = 1 << 0,
     OWNER_CLIENT = 1 << 1,
     OWNER_BENCH = 1 << 2,
@@ -41,6 +42,8 @@ enum option_owner {
     OWNER_SIM = 1 << 5,
     OWNER_INSPECT = 1 << 6,
     OWNER_VERIFY = 1 << 7,
+    OWNER_MEMBER = 1 << 8, /* member, in the shell too */
+    OWNERS_OF_VERBS = OWNER_RANGE | OWNER_MEMBER,
 };
 
 enum option_id {
@@ -74,6 +77,9 @@ enum option_id {
     OPTION_START,
     OPTION_END,
     OPTION_VALUES,
+    OPTION_DRY_RUN,
+    OPTION_FORCE,
+    OPTION_LEARNER,
     OPTION_CLIENTS,
     OPTION_REQUESTS,
     OPTION_KEY_SPACE,

@@ -330,6 +330,27 @@ const struct option option_table[OPTION_COUNT] = {
             .name = "values",
             .help = "With the values (list): the same as scan.",
         },
+    [OPTION_DRY_RUN] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_MEMBER,
+            .name = "dry-run",
+            .help = "Say what the change would mean, and do nothing.",
+        },
+    [OPTION_FORCE] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_MEMBER,
+            .name = "force",
+            .help = "Change the members even if it costs the quorum.",
+        },
+    [OPTION_LEARNER] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_MEMBER,
+            .name = "learner",
+            .help = "The new member never becomes a voter by itself.",
+        },
     [OPTION_CLIENTS] =
         {
             .type = OPTION_U64,

@@ -19,6 +19,7 @@ enum exit_status output_exit_status(int status)
         return EXIT_DONE;
     case KV_ERR_NOT_FOUND:
     case KV_ERR_CONDITION:
+    case KV_ERR_REFUSED:
         return EXIT_NOT;
     case KV_ERR_INVALID:
     case KV_ERR_KEY_EMPTY:
@@ -48,6 +49,8 @@ static const char *advice(int status)
         return "check the addresses of --cluster, and that the servers are running";
     case KV_ERR_OUTCOME_UNKNOWN:
         return "read the key to see";
+    case KV_ERR_REFUSED:
+        return "--force does it all the same";
     case KV_ERR_SESSION_UNKNOWN:
         return "read the key to see whether the write took effect, then try again";
     case KV_ERR_FOREIGN:
@@ -65,7 +68,8 @@ static const char *advice(int status)
 /* Whether the client's own words on the failure help: it had trouble on the way to an answer. */
 static bool has_detail(int status)
 {
-    return output_exit_status(status) == EXIT_NO_ANSWER || status == KV_ERR_INVALID;
+    return output_exit_status(status) == EXIT_NO_ANSWER || status == KV_ERR_INVALID ||
+           status == KV_ERR_REFUSED;
 }
 
 /* ---- text ---- */
@@ -84,9 +88,12 @@ static void print_bytes(struct output *output, struct slice bytes)
     }
 }
 
-static void print_error(struct output *output, int status, const char *detail)
+static void print_error(struct output *output, struct slice key, int status, const char *detail)
 {
     const char *hint = advice(status);
+    if (status == KV_ERR_OUTCOME_UNKNOWN && key.size == 0) {
+        hint = NULL; /* There is no key to be read. */
+    }
     bool detailed = has_detail(status) && detail[0] != '\0';
     (void)fprintf(output->complaints, "Error: %s%s%s%s%s%s\n", kvapp_err_sentence(status),
                   detailed ? " (" : "", detailed ? detail : "", detailed ? ")" : "",
@@ -223,7 +230,7 @@ void output_deleted(struct output *output, uint64_t count)
     output_json(output, object);
 }
 
-static void print_failure(struct output *output, const struct kvapp_reply *reply,
+static void print_failure(struct output *output, struct slice key, const struct kvapp_reply *reply,
                           const char *detail)
 {
     if (reply->status == KV_ERR_NOT_FOUND) {
@@ -234,7 +241,7 @@ static void print_failure(struct output *output, const struct kvapp_reply *reply
         (void)fprintf(output->out, "Condition not met: the key is at revision %llu\n",
                       (unsigned long long)reply->revision);
     } else {
-        print_error(output, reply->status, detail);
+        print_error(output, key, reply->status, detail);
         print_place(output, reply);
     }
 }
@@ -244,7 +251,7 @@ void output_failure(struct output *output, struct slice key, const struct kvapp_
 {
     CHECK(reply->status != 0);
     if (!output->json) {
-        print_failure(output, reply, detail);
+        print_failure(output, key, reply, detail);
         return;
     }
     json_t *object = new_object(false);
@@ -387,7 +394,7 @@ void output_list_end(struct output_list *list, int status, const char *detail)
     struct output *output = list->output;
     if (!output->json) {
         if (status != 0) {
-            print_error(output, status, detail);
+            print_error(output, slice_of(NULL, 0), status, detail);
         } else if (list->count == 0) {
             (void)fputs("No keys found\n", output->out);
         }

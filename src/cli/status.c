@@ -1,25 +1,22 @@
 #include "cli/status.h"
 
+#include "cli/table.h"
+
 #include "base/assert.h"
 #include "base/limits.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMN_COUNT = 12, CELL_SIZE = ADDRESS_SIZE_MAX };
+enum { COLUMN_COUNT = 12 };
 
 static const char *const titles[COLUMN_COUNT] = {
     "ID",         "ADDRESS", "REACHABLE", "ROLE", "TERM", "LEADER",
     "LAST INDEX", "COMMIT",  "APPLIED",   "KEYS", "IO",   "DIGEST",
 };
 
-/* Which columns hold numbers, which stand at the right. */
 static const bool is_number[COLUMN_COUNT] = {true, false, false, false, true,  true,
                                              true, true,  true,  true,  false, false};
-
-struct row {
-    char cells[COLUMN_COUNT][CELL_SIZE];
-};
 
 uint64_t status_leader(const struct kvapp_member *members, size_t count)
 {
@@ -35,66 +32,43 @@ uint64_t status_leader(const struct kvapp_member *members, size_t count)
     return leader;
 }
 
-static void set_number(struct row *row, size_t column, uint64_t number)
+static void add_row(struct table *table, const struct kvapp_member *member)
 {
-    (void)snprintf(row->cells[column], CELL_SIZE, "%llu", (unsigned long long)number);
-}
-
-static void set_text(struct row *row, size_t column, const char *text)
-{
-    (void)snprintf(row->cells[column], CELL_SIZE, "%s", text);
-}
-
-static void fill_row(struct row *row, const struct kvapp_member *member)
-{
-    set_number(row, 0, member->id);
-    set_text(row, 1, member->address);
-    set_text(row, 2, member->reachable ? "yes" : "no");
+    size_t row = table_row(table);
+    table_set_number(table, row, 0, member->id);
+    table_set_text(table, row, 1, member->address);
+    table_set_text(table, row, 2, member->reachable ? "yes" : "no");
     if (!member->reachable) {
         for (size_t column = 3; column < COLUMN_COUNT; column++) {
-            set_text(row, column, "-");
+            table_set_text(table, row, column, "-");
         }
         return;
     }
-    set_text(row, 3, member->role);
-    set_number(row, 4, member->term);
+    table_set_text(table, row, 3, member->role);
+    table_set_number(table, row, 4, member->term);
     if (member->leader == 0) {
-        set_text(row, 5, "-");
+        table_set_text(table, row, 5, "-");
     } else {
-        set_number(row, 5, member->leader);
+        table_set_number(table, row, 5, member->leader);
     }
-    set_number(row, 6, member->last_index);
-    set_number(row, 7, member->commit_index);
-    set_number(row, 8, member->applied_index);
-    set_number(row, 9, member->key_count);
-    set_text(row, 10, member->io_backend);
-    (void)snprintf(row->cells[11], CELL_SIZE, "%016llx", (unsigned long long)member->digest);
+    table_set_number(table, row, 6, member->last_index);
+    table_set_number(table, row, 7, member->commit_index);
+    table_set_number(table, row, 8, member->applied_index);
+    table_set_number(table, row, 9, member->key_count);
+    table_set_text(table, row, 10, member->io_backend);
+    char digest[20];
+    (void)snprintf(digest, sizeof digest, "%016llx", (unsigned long long)member->digest);
+    table_set_text(table, row, 11, digest);
 }
 
 static void print_table(FILE *out, const struct kvapp_member *members, size_t count)
 {
-    struct row rows[MEMBERS_MAX + 1];
-    size_t widths[COLUMN_COUNT] = {0};
-    for (size_t row = 0; row <= count; row++) {
-        for (size_t column = 0; row == 0 && column < COLUMN_COUNT; column++) {
-            set_text(&rows[0], column, titles[column]);
-        }
-        if (row > 0) {
-            fill_row(&rows[row], &members[row - 1]);
-        }
-        for (size_t column = 0; column < COLUMN_COUNT; column++) {
-            size_t width = strlen(rows[row].cells[column]);
-            widths[column] = width > widths[column] ? width : widths[column];
-        }
+    struct table table;
+    table_init(&table, titles, is_number, COLUMN_COUNT);
+    for (size_t i = 0; i < count; i++) {
+        add_row(&table, &members[i]);
     }
-    for (size_t row = 0; row <= count; row++) {
-        for (size_t column = 0; column < COLUMN_COUNT; column++) {
-            bool is_last = column + 1 == COLUMN_COUNT;
-            int width = is_last ? 0 : (int)widths[column];
-            (void)fprintf(out, "%*s%s", is_number[column] ? width : -width, rows[row].cells[column],
-                          is_last ? "\n" : "  ");
-        }
-    }
+    table_print(&table, out);
 }
 
 /* NULL (as JSON) for what an unreachable member did not say. */

@@ -1,6 +1,7 @@
 #include "cli/verbs.h"
 
 #include "cli/clock.h"
+#include "cli/member.h"
 #include "cli/status.h"
 #include "cli/words.h"
 
@@ -57,9 +58,9 @@ static enum exit_status run_delete(struct cli *cli, const struct verb_call *call
     return show_reply(cli, key, &reply, output_ok);
 }
 
-static void show_usage(struct cli *cli, const struct verb *verb)
+void cli_show_usage(struct cli *cli, const struct verb *verb)
 {
-    char sentence[256];
+    char sentence[512];
     (void)snprintf(sentence, sizeof sentence, "Usage: %s%s%s", verb->name,
                    verb->arguments[0] == '\0' ? "" : " ", verb->arguments);
     output_usage(&cli->output, sentence);
@@ -221,7 +222,7 @@ static enum exit_status run_delete_range(struct cli *cli, const struct verb_call
     bool unlimited = range.prefix_size + range.start_size + range.end_size == 0;
     if (unlimited || options_given(call->options, OPTION_LIMIT) ||
         options_given(call->options, OPTION_VALUES)) {
-        show_usage(cli, call->verb);
+        cli_show_usage(cli, call->verb);
         return EXIT_USAGE;
     }
     struct kvapp_reply reply = {0};
@@ -319,7 +320,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY] [--values]",
         .help = "Print keys in order",
         .words_max = 1,
-        .takes_range = true,
+        .takes = OWNER_RANGE,
         .run = run_list,
     },
     {
@@ -327,7 +328,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY]",
         .help = "Print keys and values in order, with a tab between them",
         .words_max = 1,
-        .takes_range = true,
+        .takes = OWNER_RANGE,
         .run = run_scan,
     },
     {
@@ -335,7 +336,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--start KEY] [--end KEY]",
         .help = "Remove all keys of a range; it must have a limit on some side",
         .words_max = 1,
-        .takes_range = true,
+        .takes = OWNER_RANGE,
         .run = run_delete_range,
     },
     {
@@ -378,6 +379,29 @@ const struct verb verb_table[] = {
         .run = run_status,
     },
     {
+        .name = "member",
+        .arguments = "list|add|promote|remove|replace|move ...",
+        .help = "Show or change who takes part; --dry-run says what a change would mean",
+        .words_min = 1,
+        .words_max = 3,
+        .takes = OWNER_MEMBER,
+        .run = member_run,
+    },
+    {
+        .name = "leader",
+        .arguments = "transfer [ID]",
+        .help = "Let another voter lead: this one, or the most up to date",
+        .words_min = 1,
+        .words_max = 2,
+        .run = member_run_leader,
+    },
+    {
+        .name = "snapshot",
+        .arguments = "",
+        .help = "Let every member take a snapshot of its state now",
+        .run = member_run_snapshot,
+    },
+    {
         .name = "help",
         .arguments = "",
         .help = "Show this help",
@@ -408,7 +432,7 @@ void verbs_print_help(FILE *out)
 {
     (void)fputs("Available commands:\n", out);
     for (const struct verb *verb = verb_table; verb->name != NULL; verb++) {
-        char usage[128];
+        char usage[256];
         (void)snprintf(usage, sizeof usage, "%s%s%s %s", verb->name,
                        verb->other_name == NULL ? "" : "|",
                        verb->other_name == NULL ? "" : verb->other_name, verb->arguments);
@@ -430,11 +454,12 @@ static enum exit_status refuse_unknown(struct cli *cli, struct slice name)
     return EXIT_USAGE;
 }
 
-/* The range options of a command line belong to the verbs that have them. */
+/* Some options of a command line belong to the verbs that have them. */
 static const char *misplaced_option(const struct verb *verb, const struct options *options)
 {
-    for (size_t i = 0; i < OPTION_COUNT && !verb->takes_range; i++) {
-        if ((option_table[i].owners & OWNER_RANGE) != 0 &&
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        unsigned owners = option_table[i].owners & OWNERS_OF_VERBS;
+        if (owners != 0 && (owners & verb->takes) == 0 &&
             options_given(options, (enum option_id)i)) {
             return option_table[i].name;
         }
@@ -454,7 +479,7 @@ static enum exit_status run_checked(struct cli *cli, const struct verb_call *cal
         return EXIT_USAGE;
     }
     if (call->count < call->verb->words_min || call->count > call->verb->words_max) {
-        show_usage(cli, call->verb);
+        cli_show_usage(cli, call->verb);
         return EXIT_USAGE;
     }
     uint64_t start_ns = clock_now_ns();
@@ -480,13 +505,13 @@ enum exit_status verb_run(struct cli *cli, const struct slice *words, size_t cou
     }
     struct verb_call call = {
         .verb = verb, .words = words + 1, .count = count - 1, .options = options};
-    if (!verb->takes_range || options != NULL) {
+    if (verb->takes == OWNER_NOBODY || options != NULL) {
         return run_checked(cli, &call);
     }
     struct options parsed;
     char sentence[16 + OPTIONS_ERROR_SIZE] = "Error: ";
     size_t used = strlen(sentence);
-    if (options_parse_words(OWNER_RANGE, call.words, call.count, &parsed, sentence + used,
+    if (options_parse_words(verb->takes, call.words, call.count, &parsed, sentence + used,
                             sizeof sentence - used) != 0) {
         output_usage(&cli->output, sentence);
         return EXIT_USAGE;

@@ -36,7 +36,7 @@ struct verb {
     const char *help;
     size_t words_min;
     size_t words_max;
-    bool takes_range; /* has the options of OWNER_RANGE */
+    enum option_owner takes; /* has the options of this owner; 0: none */
     enum exit_status (*run)(struct cli *cli, const struct verb_call *call);
 };
 
@@ -56,6 +56,9 @@ enum exit_status verb_run(struct cli *cli, const struct slice *words, size_t cou
 
 /* The list of commands. */
 void verbs_print_help(FILE *out);
+
+/* "Usage: ..." of the verb. */
+void cli_show_usage(struct cli *cli, const struct verb *verb);
 
 /* Asks all members; returns whether any one answered. */
 bool cli_ask_status(struct cli *cli, struct kvapp_member *members, size_t *ret_count);

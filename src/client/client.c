@@ -48,12 +48,12 @@ static void on_alarm(struct io_timer *timer)
     loop_mark(client->loop, &client->user);
 }
 
-static int init_contacts(struct kvapp_client *client, uint32_t port_offset)
+static int init_contacts(struct kvapp_client *client)
 {
     for (size_t i = 0; i < client->members.count; i++) {
         const struct member *member = &client->members.at[i];
         char address[ADDRESS_SIZE_MAX];
-        int err = address_add_port(member->address, port_offset, address);
+        int err = address_add_port(member->address, client->port_offset, address);
         if (err != 0) {
             return err;
         }
@@ -109,6 +109,7 @@ int client_new_on(struct io *io, const struct kvapp_client_options *options,
     io_timer_init(&client->alarm, on_alarm);
     client->alarm_us = UINT64_MAX;
     client->timeout_us = (uint64_t)or_default(options->timeout_ms, TIMEOUT_MS_DEFAULT) * 1000;
+    client->port_offset = or_default(options->client_port_offset, PORT_OFFSET_DEFAULT);
     client->no_session = options->no_session;
     client->members = members;
     leader_init(&client->leader, members.count, or_default(options->retries, RETRIES_DEFAULT),
@@ -116,7 +117,7 @@ int client_new_on(struct io *io, const struct kvapp_client_options *options,
     session_init(&client->session);
     pool_init(&client->pool);
     list_init(&client->refused);
-    err = init_contacts(client, or_default(options->client_port_offset, PORT_OFFSET_DEFAULT));
+    err = init_contacts(client);
     if (err != 0) {
         kvapp_client_free(client);
         return err;
@@ -261,20 +262,30 @@ static void call_done(void *context, const struct kvapp_reply *reply)
     call->finished = true;
 }
 
-static int wait_for(struct kvapp_client *client, const struct command *command,
-                    struct kvapp_reply *ret_reply)
+int client_call(struct kvapp_client *client, const struct command *command,
+                const struct admin_request *admin, struct kvapp_reply *ret_reply)
 {
     CHECK(!client->loop->running);
     if (client->reply.capacity > REPLY_KEPT_MAX) {
         buf_done(&client->reply);
     }
     struct call call = {.client = client};
-    (void)client_submit(client, command, call_done, &call);
+    if (admin != NULL) {
+        (void)client_submit_admin(client, admin, call_done, &call);
+    } else {
+        (void)client_submit(client, command, call_done, &call);
+    }
     while (!call.finished) {
         (void)kvapp_client_run(client, TURN_WAIT_MS); /* a failure ends the call too */
     }
     *ret_reply = call.reply;
     return call.reply.status;
+}
+
+static int wait_for(struct kvapp_client *client, const struct command *command,
+                    struct kvapp_reply *ret_reply)
+{
+    return client_call(client, command, NULL, ret_reply);
 }
 
 int kvapp_get(struct kvapp_client *client, const void *key, size_t key_size,

@@ -48,6 +48,7 @@ struct kvapp_client {
     struct io_timer alarm;
     uint64_t alarm_us; /* UINT64_MAX: not set */
     uint64_t timeout_us;
+    uint32_t port_offset;
     bool no_session;
     bool stopping;
     struct members members;
@@ -81,6 +82,11 @@ int client_new_on(struct io *io, const struct kvapp_client_options *options,
 __attribute__((format(printf, 2, 3))) void client_explain(struct kvapp_client *client,
                                                           const char *format, ...);
 
+/* Sends a command, or else what an operator asks, and waits for the reply, whose data are borrowed
+ * until the next call; of an operator's, they are the answer's payload. */
+int client_call(struct kvapp_client *client, const struct command *command,
+                const struct admin_request *admin, struct kvapp_reply *ret_reply);
+
 /* ---- contact.c ---- */
 
 /* The contact at `address`, which is made when it is new. NULL: the address cannot be used. */
@@ -109,6 +115,11 @@ static inline struct contact *client_target(struct kvapp_client *client)
 struct pending *client_submit(struct kvapp_client *client, const struct command *command,
                               pending_done_fn done, void *context);
 
+/* The same for what an operator asks. */
+struct pending *client_submit_admin(struct kvapp_client *client,
+                                    const struct admin_request *request, pending_done_fn done,
+                                    void *context);
+
 /* Ends a request: frees the pending, then calls its `done`. */
 void client_finish(struct kvapp_client *client, struct pending *pending,
                    const struct kvapp_reply *reply);
@@ -119,6 +130,9 @@ void client_fail(struct kvapp_client *client, struct pending *pending, int statu
 
 /* Ends in this way every request that there is now. */
 void client_fail_all(struct kvapp_client *client, int status);
+
+/* A sending had no answer, and the server may have done it: queues it again, or ends it. */
+void client_lose(struct kvapp_client *client, struct pending *pending);
 
 /* Does what leader.c decided. */
 void client_follow(struct kvapp_client *client, struct leader_verdict verdict);
@@ -136,6 +150,11 @@ void client_look(struct loop_user *user);
 
 /* The target has not answered for so long that another leader may be believed. */
 bool client_target_is_silent(struct kvapp_client *client);
+
+/* ---- admin.c ---- */
+
+/* 0 or KV_ERR_MALFORMED. */
+int admin_received(struct contact *contact, struct slice payload);
 
 /* ---- status.c ---- */
 

@@ -29,12 +29,19 @@ static struct contact *find_resolved(struct kvapp_client *client, const struct i
     return NULL;
 }
 
+/* The walk over the servers is over the learned ones too: those of the list may all be gone. */
+static struct contact *take_place(struct kvapp_client *client)
+{
+    client->contact_count++;
+    leader_learned(&client->leader, client->contact_count);
+    return &client->contacts[client->contact_count - 1];
+}
+
 /* A place for a learned address, or NULL when the one whose turn it is is in use. */
 static struct contact *place(struct kvapp_client *client)
 {
     if (client->contact_count < client->members.count + LEARNED_MAX) {
-        client->contact_count++;
-        return &client->contacts[client->contact_count - 1];
+        return take_place(client);
     }
     struct contact *contact = &client->contacts[client->members.count + client->learned_next];
     if (contact->connection.state != CONNECTION_IDLE) {
@@ -82,7 +89,7 @@ void contact_explain_unreachable(struct kvapp_client *client)
     char text[sizeof client->error];
     size_t size = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < client->members.count && size < sizeof text; i++) {
+    for (size_t i = 0; i < client->contact_count && size < sizeof text; i++) {
         const struct connection *connection = &client->contacts[i].connection;
         int more = snprintf(text + size, sizeof text - size, "%s%s (%s)", i == 0 ? "" : ", ",
                             connection->address, connection->trouble);

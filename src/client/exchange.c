@@ -16,10 +16,14 @@
 
 /* ---- what requests are ---- */
 
-/* A write that the caller means to happen once. One that names its place in a session already
+/* What may do harm when it is done twice. A write that names its place in a session already
  * (kvapp_cancel) may be sent any number of times. */
 static bool is_user_write(const struct pending *pending)
 {
+    if (pending->admin != NULL) {
+        return pending->admin->verb == ADMIN_TRANSFER ||
+               (pending->admin->verb == ADMIN_CHANGE && !pending->admin->dry_run);
+    }
     if (pending->command.session != 0) {
         return false;
     }
@@ -35,7 +39,8 @@ static bool is_user_write(const struct pending *pending)
 
 static bool needs_session(const struct kvapp_client *client, const struct pending *pending)
 {
-    return !client->no_session && is_user_write(pending) && pending->write.sequence == 0;
+    return !client->no_session && pending->admin == NULL && is_user_write(pending) &&
+           pending->write.sequence == 0;
 }
 
 static bool is_target(const struct contact *contact)
@@ -85,11 +90,10 @@ void client_fail_all(struct kvapp_client *client, int status)
     }
 }
 
-/* A sending without an answer: the server may have done it. */
-static void lose(struct kvapp_client *client, struct pending *pending)
+void client_lose(struct kvapp_client *client, struct pending *pending)
 {
     if (is_user_write(pending)) {
-        if (client->no_session) {
+        if (client->no_session || pending->admin != NULL) {
             client_fail(client, pending, KV_ERR_OUTCOME_UNKNOWN);
             return;
         }
@@ -187,7 +191,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
         if (client->no_session && is_user_write(pending)) {
             return false; /* the server's own words are the best explanation */
         }
-        lose(client, pending);
+        client_lose(client, pending);
         if (from_target) {
             client_follow(client, leader_missing(&client->leader));
         }
@@ -301,6 +305,8 @@ static int on_frame(struct connection *connection, const struct frame *frame)
         return on_redirect(contact, frame->payload);
     case FRAME_STATUS_RESPONSE:
         return status_received(contact, frame->payload);
+    case FRAME_ADMIN_RESPONSE:
+        return admin_received(contact, frame->payload);
     default:
         return KV_ERR_MALFORMED;
     }
@@ -317,11 +323,12 @@ static void on_closed(struct connection *connection)
     struct kvapp_client *client = contact->client;
     status_unreachable(contact);
     while (!list_empty(&contact->sent)) {
-        if (client->no_session) {
+        struct pending *pending = CONTAINER_OF(contact->sent.next, struct pending, queue);
+        if (client->no_session || pending->admin != NULL) {
             client_explain(client, "%s got the request, then: %s", connection->address,
                            connection->trouble);
         }
-        lose(client, CONTAINER_OF(contact->sent.next, struct pending, queue));
+        client_lose(client, pending);
     }
     contact->watched = 0;
     contact->unheard_since_us = 0;
@@ -419,6 +426,13 @@ static struct pending *next_to_send(struct kvapp_client *client)
 static void send_one(struct contact *contact, struct pending *pending)
 {
     struct kvapp_client *client = contact->client;
+    if (pending->admin != NULL) {
+        struct admin_request request = *pending->admin;
+        pool_send(&client->pool, pending, contact, &contact->sent);
+        request.request_id = pending->request_id;
+        admin_request_encode(&request, &contact->connection.out);
+        return;
+    }
     struct command command = pending->command;
     if (needs_session(client, pending)) {
         session_assign(&client->session, &pending->write);
@@ -532,5 +546,16 @@ struct pending *client_submit(struct kvapp_client *client, const struct command 
         list_push(&client->refused, &pending->queue);
     }
     wake(client);
+    return pending;
+}
+
+struct pending *client_submit_admin(struct kvapp_client *client,
+                                    const struct admin_request *request, pending_done_fn done,
+                                    void *context)
+{
+    struct command none = {.operation = OPERATION_GET};
+    struct pending *pending = pool_take(&client->pool, &none, done, context);
+    pending->admin = request;
+    loop_mark(client->loop, &client->user);
     return pending;
 }

@@ -13,6 +13,13 @@ void leader_init(struct leader *leader, size_t member_count, uint32_t retries, u
     };
 }
 
+void leader_learned(struct leader *leader, size_t member_count)
+{
+    CHECK(member_count > leader->member_count);
+    CHECK(member_count < 32); /* bits of `refused` */
+    leader->member_count = member_count;
+}
+
 void leader_heard(struct leader *leader)
 {
     leader->refused = 0;
@@ -79,7 +86,7 @@ struct leader_verdict leader_busy(struct leader *leader)
 
 struct leader_verdict leader_failed(struct leader *leader, bool refused)
 {
-    if (refused && leader->target < leader->member_count) {
+    if (refused) {
         leader->refused |= 1U << leader->target;
     }
     struct leader_verdict verdict = move(leader, next(leader), 0);

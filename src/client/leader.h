@@ -21,10 +21,10 @@
 enum { BACKOFF_MAX_MS = 1000 };
 
 struct leader {
-    size_t member_count;
+    size_t member_count; /* those of the list, and learned ones behind them */
     uint32_t retries;
     uint32_t backoff_ms;
-    size_t target;    /* index of a member, or beyond: of an address learned by a redirect */
+    size_t target;    /* index of a member */
     uint64_t id;      /* of the believed leader; 0: the target is a guess */
     uint32_t moves;   /* since the last answer */
     uint32_t quick;   /* of these, since the last pause */
@@ -38,6 +38,9 @@ struct leader_verdict {
 };
 
 void leader_init(struct leader *leader, size_t member_count, uint32_t retries, uint32_t backoff_ms);
+
+/* There are so many servers now: more than before. */
+void leader_learned(struct leader *leader, size_t member_count);
 
 /* The target, a server of id `id`, answered as only a leader does. */
 void leader_answered(struct leader *leader, uint64_t id);

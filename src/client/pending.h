@@ -16,7 +16,7 @@
 #include "base/list.h"
 #include "client/session.h"
 #include "kvapp/client.h"
-#include "wire/native.h"
+#include "wire/admin.h"
 
 enum { IN_FLIGHT_MAX = 4096 };
 
@@ -29,13 +29,14 @@ struct pending {
     struct list age;
     struct list queue;
     struct session_write write;
-    uint64_t order;          /* of submission */
-    uint64_t deadline_us;    /* 0: not known yet, see loop.h */
-    uint64_t request_id;     /* while sent; else 0 */
-    struct contact *sent_to; /* while sent; else NULL */
-    struct command command;  /* borrows from whoever submitted it */
-    bool has_waited;         /* for the session; its time began anew then */
-    bool in_doubt;           /* a write of which an earlier sending may have been applied */
+    uint64_t order;                    /* of submission */
+    uint64_t deadline_us;              /* 0: not known yet, see loop.h */
+    uint64_t request_id;               /* while sent; else 0 */
+    struct contact *sent_to;           /* while sent; else NULL */
+    struct command command;            /* borrows from whoever submitted it */
+    const struct admin_request *admin; /* in place of a command, borrowed; NULL: a command */
+    bool has_waited;                   /* for the session; its time began anew then */
+    bool in_doubt; /* a write of which an earlier sending may have been applied */
     pending_done_fn done;
     void *context;
 };

@@ -93,7 +93,7 @@ static void probe(struct kvapp_client *client, uint64_t now_us)
         return;
     }
     client->probe_us = now_us + silence_us(client);
-    for (size_t i = 0; i < client->members.count; i++) {
+    for (size_t i = 0; i < client->contact_count; i++) {
         if (&client->contacts[i] != client_target(client)) {
             client->contacts[i].status_wanted = true;
         }

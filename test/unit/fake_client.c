@@ -34,6 +34,10 @@ struct kvapp_client {
     struct buf page;
     struct kvapp_member members[FAKE_MEMBERS_MAX];
     size_t member_count;
+    struct kvapp_peers peers;
+    uint64_t growth;
+    int refuse_status;
+    char changes[256];
     uint64_t pages;
     uint32_t limit_max;
 };
@@ -59,6 +63,24 @@ void fake_client_set_members(struct kvapp_client *client, const struct kvapp_mem
 {
     memcpy(client->members, members, count * sizeof *members);
     client->member_count = count;
+}
+
+void fake_client_set_peers(struct kvapp_client *client, const struct kvapp_peers *peers,
+                           uint64_t growth)
+{
+    client->peers = *peers;
+    client->growth = growth;
+}
+
+void fake_client_refuse(struct kvapp_client *client, int status, const char *detail)
+{
+    client->refuse_status = status;
+    (void)snprintf(client->detail, sizeof client->detail, "%s", detail);
+}
+
+const char *fake_client_changes(const struct kvapp_client *client)
+{
+    return client->changes;
 }
 
 uint64_t fake_client_pages(const struct kvapp_client *client)
@@ -369,6 +391,128 @@ int kvapp_status(struct kvapp_client *client, uint32_t wait_ms, struct kvapp_mem
     memcpy(members, client->members, client->member_count * sizeof *members);
     *ret_count = client->member_count;
     return 0;
+}
+
+/* ---- members ---- */
+
+static struct kvapp_peer *find_peer(struct kvapp_peers *peers, uint64_t id)
+{
+    for (size_t i = 0; i < peers->count; i++) {
+        if (peers->at[i].id == id) {
+            return &peers->at[i];
+        }
+    }
+    return NULL;
+}
+
+int kvapp_members(struct kvapp_client *client, struct kvapp_peers *ret_peers)
+{
+    const struct kvapp_peer *leader = find_peer(&client->peers, client->peers.leader);
+    if (client->next_status != 0) {
+        return client->next_status;
+    }
+    for (size_t i = 0; leader != NULL && i < client->peers.count; i++) {
+        struct kvapp_peer *peer = &client->peers.at[i];
+        peer->match += peer == leader ? 0 : client->growth;
+        peer->match = peer->match > leader->match ? leader->match : peer->match;
+        peer->connected = peer->connected || client->growth > 0;
+    }
+    *ret_peers = client->peers;
+    return 0;
+}
+
+static void edit_peers(struct kvapp_peers *peers, const struct kvapp_edit *edit)
+{
+    struct kvapp_peer *peer = find_peer(peers, edit->id);
+    switch (edit->kind) {
+    case KVAPP_ADD_LEARNER:
+    case KVAPP_ADD_KEPT:
+        peer = &peers->at[peers->count++];
+        *peer = (struct kvapp_peer){.id = edit->id, .keep_learner = edit->kind == KVAPP_ADD_KEPT};
+        (void)snprintf(peer->address, sizeof peer->address, "%s", edit->address);
+        break;
+    case KVAPP_PROMOTE:
+        peer->voter = true;
+        peer->keep_learner = false;
+        break;
+    case KVAPP_MOVE:
+        (void)snprintf(peer->address, sizeof peer->address, "%s", edit->address);
+        break;
+    case KVAPP_REMOVE:
+        *peer = peers->at[--peers->count];
+        break;
+    }
+}
+
+static struct kvapp_voters count_voters(const struct kvapp_peers *peers)
+{
+    struct kvapp_voters voters = {.count = 0};
+    for (size_t i = 0; i < peers->count; i++) {
+        voters.count += peers->at[i].voter;
+        voters.ready += peers->at[i].voter && peers->at[i].connected;
+    }
+    voters.quorum = voters.count / 2 + 1;
+    return voters;
+}
+
+static void note_change(struct kvapp_client *client, const struct kvapp_change *change)
+{
+    size_t size = strlen(client->changes);
+    char *at = client->changes + size;
+    (void)snprintf(at, sizeof client->changes - size, "%s%s%s", size == 0 ? "" : " ",
+                   change->dry_run ? "?" : "", change->force ? "!" : "");
+    for (size_t i = 0; i < change->edit_count; i++) {
+        size = strlen(client->changes);
+        (void)snprintf(client->changes + size, sizeof client->changes - size, "%c%llu",
+                       "akprm"[change->edits[i].kind], (unsigned long long)change -> edits[i].id);
+    }
+}
+
+int kvapp_change(struct kvapp_client *client, const struct kvapp_change *change,
+                 struct kvapp_change_result *ret_result)
+{
+    struct kvapp_peers wanted = client->peers;
+    *ret_result = (struct kvapp_change_result){.peers = client->peers};
+    note_change(client, change);
+    if (client->next_status != 0) {
+        return client->next_status;
+    }
+    for (size_t i = 0; i < change->edit_count; i++) {
+        edit_peers(&wanted, &change->edits[i]);
+    }
+    int status = change->dry_run ? 0 : client->refuse_status;
+    if (change->dry_run || status == KV_ERR_REFUSED) {
+        ret_result->has_plan = true;
+        ret_result->plan.before = count_voters(&client->peers);
+        ret_result->plan.after = count_voters(&wanted);
+        ret_result->plan.joint = ret_result->plan.before.count != ret_result->plan.after.count;
+        ret_result->plan.wanted = wanted;
+    } else if (status == 0) {
+        client->peers = wanted;
+        ret_result->peers = wanted;
+    }
+    return status;
+}
+
+int kvapp_transfer(struct kvapp_client *client, uint64_t to, uint64_t *ret_leader)
+{
+    if (client->next_status == 0) {
+        *ret_leader = to == 0 ? 2 : to;
+    }
+    return client->next_status;
+}
+
+int kvapp_snapshot(struct kvapp_client *client, const char *address, uint64_t *ret_index)
+{
+    for (size_t i = 0; i < client->peers.count; i++) {
+        const struct kvapp_peer *peer = &client->peers.at[i];
+        if (strcmp(peer->address, address) == 0 && peer->connected) {
+            *ret_index = peer->match;
+            return 0;
+        }
+    }
+    (void)snprintf(client->detail, sizeof client->detail, "%s does not answer", address);
+    return KV_ERR_TIMEOUT;
 }
 
 void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request)

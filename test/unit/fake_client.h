@@ -28,6 +28,18 @@ void fake_client_doubt(struct kvapp_client *client, uint64_t session, uint64_t s
 void fake_client_set_members(struct kvapp_client *client, const struct kvapp_member *members,
                              size_t count);
 
+/* What kvapp_members gives, and, with the edits applied to it, kvapp_change. Each call of
+ * kvapp_members lets every member store `growth` entries more, up to what the leader has. */
+void fake_client_set_peers(struct kvapp_client *client, const struct kvapp_peers *peers,
+                           uint64_t growth);
+
+/* The next kvapp_change that is no dry run ends so; with KV_ERR_REFUSED it has a plan. */
+void fake_client_refuse(struct kvapp_client *client, int status, const char *detail);
+
+/* The changes so far, as text: "k4 p4r3" added node 4 as a kept learner, then promoted it and
+ * removed node 3; '?' stands before a dry run and '!' before a forced one. */
+const char *fake_client_changes(const struct kvapp_client *client);
+
 /* How many pages were asked for, and the largest limit. */
 uint64_t fake_client_pages(const struct kvapp_client *client);
 uint32_t fake_client_limit_max(const struct kvapp_client *client);
