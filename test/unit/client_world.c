@@ -231,6 +231,60 @@ static void on_request(struct visit *visit, struct slice payload)
     meet_fate(visit, request.request_id, &command);
 }
 
+static void answer_admin(struct visit *visit, const struct admin_request *request, int status,
+                         const char *text)
+{
+    struct world *world = visit->server->world;
+    struct admin_response response = {
+        .request_id = request->request_id,
+        .id = visit->server->id,
+        .status = status,
+        .index = 9,
+        .leader = request->verb == ADMIN_TRANSFER ? request->target : world->leader,
+        .text = slice_of_string(text),
+    };
+    response.has_membership = request->verb == ADMIN_LIST || request->verb == ADMIN_CHANGE;
+    for (size_t i = 0; response.has_membership && i < world->server_count; i++) {
+        struct raft_member *member = &response.membership.members[i];
+        *member = (struct raft_member){.id = i + 1, .voter = true};
+        (void)snprintf(member->address, sizeof member->address, "127.0.0.1:%u",
+                       world->servers[i].port - 1000U);
+        response.membership.count++;
+        response.members[i].match = world->leader == visit->server->id ? 100 + i : 0;
+    }
+    if (request->dry_run) {
+        response.has_plan = true;
+        response.plan = (struct admin_plan){.joint = true,
+                                            .before = {.count = 3, .quorum = 2, .ready = 1},
+                                            .after = {.count = 2, .quorum = 2, .ready = 2},
+                                            .wanted = response.membership};
+    }
+    admin_response_encode(&response, &visit->out);
+}
+
+static void on_admin_request(struct visit *visit, struct slice payload)
+{
+    struct server *server = visit->server;
+    struct world *world = server->world;
+    struct admin_request request;
+    assert_int_equal(admin_request_decode(payload, &request), 0);
+    server->admin_requests++;
+    enum fate fate =
+        world->admin_fate == NULL ? FATE_ANSWER : world->admin_fate(world, server, &request);
+    bool is_for_leader = request.verb == ADMIN_CHANGE || request.verb == ADMIN_TRANSFER;
+    if (fate == FATE_BREAK) {
+        close_visit(visit);
+    } else if (fate == FATE_BUSY) {
+        answer_admin(visit, &request, KV_ERR_BUSY, "a change is under way");
+    } else if (fate == FATE_UNKNOWN) {
+        answer_admin(visit, &request, KV_ERR_OUTCOME_UNKNOWN, "leadership was lost");
+    } else if (is_for_leader && world->leader != server->id) {
+        redirect(visit, request.request_id, world->leader);
+    } else {
+        answer_admin(visit, &request, 0, "");
+    }
+}
+
 static void on_status_request(struct visit *visit, struct slice payload)
 {
     struct server *server = visit->server;
@@ -278,6 +332,8 @@ static void on_received(struct io_receive *receive, struct slice bytes, int64_t 
         taken += size;
         if (frame.type == FRAME_STATUS_REQUEST) {
             on_status_request(visit, frame.payload);
+        } else if (frame.type == FRAME_ADMIN_REQUEST) {
+            on_admin_request(visit, frame.payload);
         } else {
             assert_int_equal(frame.type, FRAME_CLIENT_REQUEST);
             on_request(visit, frame.payload);

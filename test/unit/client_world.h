@@ -13,7 +13,7 @@
 #include "io/io.h"
 #include "kv/kv.h"
 #include "kvapp/client.h"
-#include "wire/native.h"
+#include "wire/admin.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,6 +74,7 @@ struct server {
     unsigned accepted;
     unsigned requests;
     unsigned status_requests;
+    unsigned admin_requests;
     unsigned receives; /* pieces in which the bytes came */
 };
 
@@ -95,6 +96,9 @@ struct world {
     uint64_t log_index;
     /* NULL: every request is answered. */
     enum fate (*fate)(struct world *world, struct server *server, const struct command *command);
+    /* The same for what operators ask: FATE_ANSWER, FATE_BUSY, FATE_BREAK or FATE_UNKNOWN. */
+    enum fate (*admin_fate)(struct world *world, struct server *server,
+                            const struct admin_request *request);
     unsigned puts_applied; /* that changed the map */
     struct sighting sightings[256];
     size_t sighting_count;
