@@ -103,7 +103,7 @@ static void prefer(struct kvapp_node *node)
     const struct kvapp_timing *timing = &node->config.timing;
     uint64_t now_ms = node_now_ms(node);
     uint64_t led_ms = LED_MS + LED_ELECTIONS * (uint64_t)timing->election_max_ms;
-    if (now_ms - handover->since_ms < led_ms || now_ms < handover->retry_ms) {
+    if (now_ms - node->led_since_ms < led_ms || now_ms < handover->retry_ms) {
         return;
     }
     uint64_t to = successor(node);
@@ -124,7 +124,6 @@ static void note_progress(struct kvapp_node *node)
     uint64_t now_ms = node_now_ms(node);
     if (handover->term != raft_term(node->raft)) {
         handover->term = raft_term(node->raft);
-        handover->since_ms = now_ms;
         handover->marked_ms = now_ms;
         handover->caught_up_index = node->commit_index;
         handover->mark_index = node->commit_index;

@@ -257,7 +257,6 @@ struct stall {
 /* Who could lead in place of this server (handover.c); of the term in which it led last. */
 struct handover {
     uint64_t term;
-    uint64_t since_ms;  /* it has led */
     uint64_t marked_ms; /* when this was the commit index: */
     uint64_t mark_index;
     uint64_t caught_up_index; /* the one before: who has it is up to date */

@@ -121,7 +121,10 @@ bool membership_enter(const struct raft_membership *present, const struct raft_m
         if (first.count == RAFT_MEMBERS_MAX) {
             return false;
         }
-        first.members[first.count++] = (struct raft_member){.id = before->id, .voter_old = true};
+        struct raft_member leaving = *before;
+        leaving.voter = false;
+        leaving.voter_old = true;
+        first.members[first.count++] = leaving;
     }
     membership_sort(&first);
     *ret_first = first;

@@ -128,6 +128,21 @@ static void a_change_of_voters_is_joint_and_one_of_learners_is_not(void **state)
     assert_true(membership_equal(&left, &demoted));
 }
 
+static void one_that_leaves_is_known_until_it_has_left(void **state)
+{
+    (void)state;
+    struct raft_membership present = three;
+    struct raft_membership wanted = three;
+    struct raft_membership first;
+    present.members[2].incarnation = 77;
+    strcpy(present.members[2].address, "h:3");
+    wanted.count = 2;
+    assert_true(membership_enter(&present, &wanted, &first));
+    assert_true(first.members[2].voter_old && !first.members[2].voter);
+    assert_int_equal(first.members[2].incarnation, 77);
+    assert_string_equal(first.members[2].address, "h:3");
+}
+
 static void only_the_next_of_a_change_may_follow(void **state)
 {
     (void)state;
@@ -402,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_contradiction_of_a_membership_is_found),
         cmocka_unit_test(a_change_of_voters_is_joint_and_one_of_learners_is_not),
+        cmocka_unit_test(one_that_leaves_is_known_until_it_has_left),
         cmocka_unit_test(only_the_next_of_a_change_may_follow),
         cmocka_unit_test(each_contradiction_of_recovered_memberships_is_found),
         cmocka_unit_test(each_contradiction_of_received_memberships_is_refused),
