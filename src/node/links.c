@@ -458,6 +458,9 @@ void links_send(struct kvapp_node *node, const struct raft_message *message)
 
 void links_flush(struct kvapp_node *node)
 {
+    if (node->join.state == LINK_GREETING) {
+        outbox_flush(&node->join.outbox);
+    }
     for (size_t i = 0; i < node->link_count; i++) {
         if (node->links[i].id == 0) {
             continue;
