@@ -53,8 +53,12 @@ int admin_received(struct contact *contact, struct slice payload)
     if (err != 0) {
         return err;
     }
-    leader_heard(&client->leader);
     contact->id = response.id;
+    if (contact == client_target(client) && response.id == response.leader) {
+        leader_answered(&client->leader, response.id);
+    } else {
+        leader_heard(&client->leader);
+    }
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact || pending->admin == NULL ||
         try_again(contact, pending, &response)) {
@@ -174,6 +178,16 @@ int kvapp_members(struct kvapp_client *client, struct kvapp_peers *ret_peers)
     return 0;
 }
 
+/* What must not be repeated is not given to a server that may be silent: who leads is asked for
+ * before, which may be. */
+static void find_leader(struct kvapp_client *client)
+{
+    struct kvapp_peers peers;
+    if (client->leader.id == 0) {
+        (void)kvapp_members(client, &peers);
+    }
+}
+
 static int make_request(struct kvapp_client *client, const struct kvapp_change *change,
                         struct admin_request *ret_request)
 {
@@ -218,6 +232,9 @@ int kvapp_change(struct kvapp_client *client, const struct kvapp_change *change,
     if (status != 0) {
         return status;
     }
+    if (!change->dry_run) {
+        find_leader(client);
+    }
     status = ask(client, &request, &response);
     ret_result->peers = peers_of(&response);
     if (response.has_plan) {
@@ -234,6 +251,7 @@ int kvapp_transfer(struct kvapp_client *client, uint64_t to, uint64_t *ret_leade
 {
     const struct admin_request request = {.verb = ADMIN_TRANSFER, .target = to};
     struct admin_response response;
+    find_leader(client);
     int status = ask(client, &request, &response);
     if (status == 0) {
         *ret_leader = response.leader;

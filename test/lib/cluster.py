@@ -303,6 +303,16 @@ class Environment:
             made.start(wait)
         return made
 
+    def joiner(self, cluster, number, *arguments):
+        """A new server for a cluster, of which it is to become a member; not started."""
+        folder = os.path.dirname(cluster.servers[0].data)
+        server = Server(self.binary, number, self.ports.take(), folder, [])
+        server.arguments = ["--node-id", str(number), "--bind", server.address,
+                            "--join", cluster.servers[0].address, "--data-dir", server.data,
+                            "--io", self.io] + list(arguments)
+        self.servers.append(server)
+        return server
+
     def lone_server(self, arguments):
         """A server with exactly these arguments; not started."""
         number = len(self.servers) + 1
@@ -411,6 +421,7 @@ class Writers:
         self.cluster, self.prefix, self.pause = cluster, prefix, pause
         self.acknowledged = [{} for _ in range(count)]
         self.errors = []
+        self.times = []  # of every acknowledgement
         self.stopping = threading.Event()
         self.threads = [threading.Thread(target=self.work, args=(number,), daemon=True)
                         for number in range(count)]
@@ -430,6 +441,7 @@ class Writers:
                     value = b"value of " + key
                     client.put(key, value)
                     mine[key] = value
+                    self.times.append(time.monotonic())
                     if self.pause:
                         time.sleep(self.pause)
         except Exception as error:  # pylint: disable=broad-except
@@ -449,6 +461,11 @@ class Writers:
         for mine in self.acknowledged:
             everything.update(mine)
         return everything
+
+    def longest_gap(self):
+        """Seconds between two acknowledgements of anybody, at most."""
+        times = sorted(self.times)
+        return max(after - before for before, after in zip(times, times[1:]))
 
     @property
     def count(self):

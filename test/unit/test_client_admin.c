@@ -51,7 +51,7 @@ static void a_change_finds_the_leader(void **state)
     assert_int_equal(remove_3(world, false, &result), 0);
     assert_false(result.has_plan);
     assert_int_equal(result.peers.answered, 2);
-    assert_int_equal(world->servers[1].admin_requests, 1);
+    assert_int_equal(world->servers[1].admin_requests, 2);
     assert_int_equal(remove_3(world, true, &result), 0);
     assert_true(result.has_plan);
     assert_true(result.plan.joint);
@@ -60,18 +60,27 @@ static void a_change_finds_the_leader(void **state)
     assert_int_equal(result.plan.wanted.count, 3);
 }
 
-static enum fate break_off(struct world *world, struct server *server,
-                           const struct admin_request *request)
+static enum fate break_changes(struct world *world, struct server *server,
+                               const struct admin_request *request)
 {
+    (void)world;
+    (void)server;
+    return request->verb == ADMIN_LIST ? FATE_ANSWER : FATE_BREAK;
+}
+
+static enum fate break_the_first(struct world *world, struct server *server,
+                                 const struct admin_request *request)
+{
+    (void)world;
     (void)request;
-    return world->leader == server->id && server->admin_requests == 1 ? FATE_BREAK : FATE_ANSWER;
+    return server->admin_requests == 1 ? FATE_BREAK : FATE_ANSWER;
 }
 
 static void a_change_whose_answer_was_lost_is_not_repeated(void **state)
 {
     struct world *world = *state;
     start_servers(world, 1);
-    world->admin_fate = break_off;
+    world->admin_fate = break_changes;
     start_client(world, &(struct kvapp_client_options){0});
     struct kvapp_change_result result;
     assert_int_equal(remove_3(world, false, &result), KV_ERR_OUTCOME_UNKNOWN);
@@ -79,14 +88,14 @@ static void a_change_whose_answer_was_lost_is_not_repeated(void **state)
     uint64_t leader = 0;
     world->servers[0].admin_requests = 0;
     assert_int_equal(kvapp_transfer(world->client, 0, &leader), KV_ERR_OUTCOME_UNKNOWN);
-    assert_int_equal(world->servers[0].admin_requests, 1);
+    assert_int_equal(world->servers[0].admin_requests, 2); /* who leads, and the transfer */
 }
 
 static void what_changes_nothing_is_repeated(void **state)
 {
     struct world *world = *state;
     start_servers(world, 1);
-    world->admin_fate = break_off;
+    world->admin_fate = break_the_first;
     start_client(world, &(struct kvapp_client_options){0});
     struct kvapp_change_result result;
     struct kvapp_peers peers;
@@ -100,8 +109,7 @@ static enum fate busy_at_first(struct world *world, struct server *server,
                                const struct admin_request *request)
 {
     (void)world;
-    (void)request;
-    return server->admin_requests <= 2 ? FATE_BUSY : FATE_ANSWER;
+    return request->verb == ADMIN_CHANGE && server->admin_requests <= 3 ? FATE_BUSY : FATE_ANSWER;
 }
 
 static void a_change_waits_for_the_one_before_it(void **state)
@@ -112,7 +120,7 @@ static void a_change_waits_for_the_one_before_it(void **state)
     start_client(world, &(struct kvapp_client_options){.backoff_ms = 10});
     struct kvapp_change_result result;
     assert_int_equal(remove_3(world, false, &result), 0);
-    assert_int_equal(world->servers[0].admin_requests, 3);
+    assert_int_equal(world->servers[0].admin_requests, 4); /* who leads, and three times */
     kvapp_client_free(world->client);
     world->client = NULL;
     world->servers[0].admin_requests = 0;
@@ -126,8 +134,7 @@ static enum fate lose_leadership(struct world *world, struct server *server,
 {
     (void)world;
     (void)server;
-    (void)request;
-    return FATE_UNKNOWN;
+    return request->verb == ADMIN_CHANGE ? FATE_UNKNOWN : FATE_ANSWER;
 }
 
 static void the_servers_own_words_are_kept(void **state)
@@ -138,7 +145,7 @@ static void the_servers_own_words_are_kept(void **state)
     start_client(world, &(struct kvapp_client_options){0});
     struct kvapp_change_result result;
     assert_int_equal(remove_3(world, false, &result), KV_ERR_OUTCOME_UNKNOWN);
-    assert_int_equal(world->servers[0].admin_requests, 1);
+    assert_int_equal(world->servers[0].admin_requests, 2);
     assert_mentions(kvapp_client_error(world->client), "answered: leadership was lost");
     assert_int_equal(result.peers.count, 1);
 }
@@ -182,6 +189,18 @@ static void a_member_that_a_list_named_is_turned_to(void **state)
     assert_int_equal(kvapp_client_leader(world->client), 3);
 }
 
+static void a_change_is_not_given_to_a_server_that_is_silent(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->leader = 2;
+    world->servers[0].stopped = true;
+    start_client(world, &(struct kvapp_client_options){.timeout_ms = 2000});
+    struct kvapp_change_result result;
+    assert_int_equal(remove_3(world, false, &result), 0);
+    assert_int_equal(result.peers.answered, 2);
+}
+
 static void leadership_is_transferred(void **state)
 {
     struct world *world = *state;
@@ -222,6 +241,7 @@ int main(void)
         cmocka_unit_test(the_servers_own_words_are_kept),
         cmocka_unit_test(edits_that_cannot_be_are_not_sent),
         cmocka_unit_test(a_member_that_a_list_named_is_turned_to),
+        cmocka_unit_test(a_change_is_not_given_to_a_server_that_is_silent),
         cmocka_unit_test(leadership_is_transferred),
         cmocka_unit_test(a_snapshot_is_asked_of_the_server_that_was_named),
     };

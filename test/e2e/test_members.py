@@ -1,0 +1,357 @@
+"""
+Who takes part, and who leads, on real servers: members are added, promoted, removed, replaced and
+moved, also while clients write; leaders hand over; snapshots are taken on demand.
+"""
+
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from cluster import check_all_there  # pylint: disable=wrong-import-position
+from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
+
+
+def members(env, cluster):
+    """What `member list` says, by id."""
+    answer = env.json(cluster, "member", "list")
+    return {member["id"]: member for member in answer["members"]} if answer["ok"] else {}
+
+
+def roles(env, cluster):
+    return {number: member["role"] for number, member in members(env, cluster).items()}
+
+
+def voters(env, cluster):
+    return sorted(number for number, member in members(env, cluster).items() if member["voter"])
+
+
+def change(env, cluster, *words, status=0, timeout=20.0):
+    """A change by the client; gives what it printed."""
+    done = env.client(cluster, "member", *words, timeout=timeout)
+    text = done.stdout.decode() + done.stderr.decode()
+    expect_equal(done.returncode, status, "exit status of %s (%s)" % (" ".join(words), text))
+    return text
+
+
+def add(env, cluster, number, *more):
+    """A new member, which is started; not yet a voter."""
+    server = env.joiner(cluster, number)
+    change(env, cluster, "add", "%d=%s" % (number, server.address), *more)
+    server.start()
+    cluster.servers.append(server)
+    return server
+
+
+def leave(cluster, server):
+    """A server that was removed ends by itself, cleanly, and says so."""
+    expect_equal(server.wait(), 0, "exit status")
+    expect("was removed from the cluster" in server.log(), "it says so", server.log()[-300:])
+    cluster.servers.remove(server)
+
+
+# ---- coming and going ----
+
+@case(timeout=60)
+def a_new_server_catches_up_and_votes(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 200, 20, "writes")
+    server = env.joiner(cluster, 4)
+    text = change(env, cluster, "add", "4=" + server.address)
+    expect("kvapp server --node-id 4 --bind %s --join " % server.address in text, "how", text)
+    expect_equal(roles(env, cluster)[4], "learner", "role of one that is not there")
+    server.start()
+    cluster.servers.append(server)
+    wait_until(lambda: voters(env, cluster) == [1, 2, 3, 4], 20, "four voters")
+    written = load.stop()
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+@case(timeout=60)
+def a_kept_learner_votes_when_it_is_promoted(env):
+    cluster = env.cluster()
+    add(env, cluster, 4, "--learner")
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    cluster.wait_equal()
+    wait_until(lambda: members(env, cluster)[4]["connected"], 10, "it is there")
+    expect_equal(roles(env, cluster)[4], "kept learner", "role")
+    expect_equal(voters(env, cluster), [1, 2, 3], "voters")
+    change(env, cluster, "promote", "4")
+    expect_equal(voters(env, cluster), [1, 2, 3, 4], "voters")
+
+
+@case(timeout=60)
+def a_cluster_grows_from_one_server_and_shrinks_back_to_another(env):
+    cluster = env.cluster(size=1)
+    for number in (2, 3):
+        add(env, cluster, number)
+        wait_until(lambda: len(voters(env, cluster)) == len(cluster.servers), 20, "a voter")
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    for number in (1, 2):
+        change(env, cluster, "remove", str(number))
+        # The client is told of the others by the list that it was given.
+        cluster.text = ",".join("%d=%s" % (server.id, server.address)
+                                for server in cluster.servers if server.id != number)
+        leave(cluster, cluster.server(number))
+    expect_equal(roles(env, cluster), {3: "leader"}, "roles")
+    with cluster.client() as client:
+        expect_equal(client.get(b"k")[0], b"v", "value")
+
+
+@case(timeout=60)
+def a_removed_follower_ends_and_writes_go_on(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 100, 20, "writes")
+    follower = cluster.followers()[0]
+    change(env, cluster, "remove", str(follower.id))
+    leave(cluster, follower)
+    expect_equal(len(voters(env, cluster)), 2, "voters")
+    before = load.count
+    wait_until(lambda: load.count > before + 100, 20, "more writes")
+    check_all_there(cluster, load.stop())
+
+
+@case(timeout=60)
+def a_removed_leader_hands_over_and_writes_go_on(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 100, 20, "writes")
+    leader = cluster.wait_leader()
+    change(env, cluster, "remove", str(leader.id))
+    leave(cluster, leader)
+    before = load.count
+    wait_until(lambda: load.count > before + 100, 20, "more writes")
+    written = load.stop()
+    expect(leader.id not in members(env, cluster), "it is gone")
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+# ---- replacing and moving ----
+
+@case(timeout=90)
+def a_dead_server_is_replaced(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 200, 20, "writes")
+    dead = cluster.followers()[0]
+    dead.kill()
+    new = env.joiner(cluster, 4)
+    new.arguments[new.arguments.index("--join") + 1] = cluster.wait_leader().address
+    new.start()
+    words = ("replace", str(dead.id), "4=" + new.address)
+    change(env, cluster, *words, timeout=40)
+    cluster.servers.remove(dead)
+    cluster.servers.append(new)
+    expect_equal(voters(env, cluster), sorted(server.id for server in cluster.servers), "voters")
+    change(env, cluster, *words)  # once more: it is done already
+    written = load.stop()
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+@case(timeout=60)
+def a_replacement_that_was_given_up_goes_on(env):
+    cluster = env.cluster()
+    dead = cluster.followers()[0]
+    dead.kill()
+    new = env.joiner(cluster, 4)
+    new.arguments[new.arguments.index("--join") + 1] = cluster.wait_leader().address
+    words = ("replace", str(dead.id), "4=" + new.address)
+    text = change(env, cluster, *words, "--timeout", "1000", status=3)
+    expect("the same command goes on from here" in text, "what to do", text)
+    expect_equal(roles(env, cluster)[4], "kept learner", "role")
+    expect(dead.id in voters(env, cluster), "the other one is still a voter")
+    new.start()
+    change(env, cluster, *words, timeout=40)
+    expect(4 in voters(env, cluster) and dead.id not in voters(env, cluster), "it took its place")
+
+
+@case(timeout=60)
+def a_server_moves_to_another_port(env):
+    cluster = env.cluster()
+    moved = cluster.followers()[0]
+    with cluster.client() as client:
+        client.put(b"before", b"v")
+    moved.terminate()
+    there = env.joiner(cluster, moved.id)
+    there.data = moved.data
+    there.arguments[there.arguments.index("--data-dir") + 1] = moved.data
+    change(env, cluster, "move", str(moved.id), there.address)
+    there.start()
+    cluster.servers[cluster.servers.index(moved)] = there
+    wait_until(lambda: members(env, cluster)[moved.id]["connected"], 20, "it is there")
+    expect_equal(members(env, cluster)[moved.id]["address"], there.address, "address")
+    with cluster.client() as client:
+        client.put(b"after", b"v")
+    cluster.wait_equal()
+    # It counts: with it, one of the others may fail.
+    next(server for server in cluster.followers() if server is not there).kill()
+    with cluster.client() as client:
+        client.put(b"still", b"v")
+
+
+# ---- what is refused ----
+
+@case(timeout=60)
+def what_would_cost_the_quorum_is_refused(env):
+    cluster = env.cluster()
+    dead, alive = cluster.followers()
+    dead.kill()
+    wait_until(lambda: not members(env, cluster)[dead.id]["connected"], 10, "it is missed")
+    before = members(env, cluster)
+    text = change(env, cluster, "remove", str(alive.id), status=1)
+    expect("not node %d" % dead.id in text and "--force" in text, "why", text)
+    text = change(env, cluster, "move", str(alive.id), "127.0.0.1:%d" % env.ports.take(), status=1)
+    expect("2 of 3 voters must answer" in text, "why", text)
+    expect_equal(sorted(members(env, cluster)), sorted(before), "members")
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    change(env, cluster, "remove", str(dead.id))
+    expect_equal(len(voters(env, cluster)), 2, "voters")
+
+
+@case(timeout=60)
+def what_is_impossible_says_why(env):
+    cluster = env.cluster()
+    address = cluster.servers[0].address
+    for words, part in [
+            (("promote", "2"), "node 2 is a voter already"),
+            (("remove", "7"), "node 7 is no member"),
+            (("add", "2=127.0.0.1:1"), "node 2 is a member already"),
+            (("add", "4=" + address), "is the address of node 1"),
+            (("move", "2", address), "is the address of node 1"),
+            (("add", "4=127.0.0.1:65000"), "cannot be used"),
+    ]:
+        text = change(env, cluster, *words, status=2)
+        expect(part in text, "why", words, text)
+    expect_equal(voters(env, cluster), [1, 2, 3], "voters")
+
+
+@case(timeout=60)
+def a_dry_run_changes_nothing(env):
+    cluster = env.cluster()
+    before = cluster.wait_equal()[0].last_index
+    plan = env.json(cluster, "member", "remove", "3", "--dry-run")
+    expect_equal(plan["before"], {"voters": 3, "quorum": 2, "ready": 3}, "before")
+    expect_equal(plan["after"], {"voters": 2, "quorum": 2, "ready": 2}, "after")
+    expect(plan["joint"], "it is joint")
+    text = change(env, cluster, "replace", "3", "4=127.0.0.1:1", "--dry-run")
+    expect("Afterwards: 3 voters (1, 2, 4)" in text, "what it comes to", text)
+    expect_equal(voters(env, cluster), [1, 2, 3], "voters")
+    expect_equal(cluster.wait_equal()[0].last_index, before, "last index")
+
+
+# ---- who leads ----
+
+@case(timeout=60)
+def leadership_is_transferred(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 100, 20, "writes")
+    for _ in range(3):
+        follower = cluster.followers()[0]
+        answer = env.json(cluster, "leader", "transfer", str(follower.id))
+        expect_equal(answer, {"ok": True, "leader": follower.id}, "answer")
+        expect_equal(cluster.wait_leader().id, follower.id, "leader")
+    answer = env.json(cluster, "leader", "transfer")
+    expect(answer["ok"] and answer["leader"] != follower.id, "another one leads", answer)
+    done = env.client(cluster, "leader", "transfer", "9")
+    expect_equal(done.returncode, 2, "exit status")
+    expect(b"node 9 is no voter" in done.stderr, "why", done.stderr)
+    check_all_there(cluster, load.stop())
+
+
+@case(timeout=90)
+def a_leader_that_cannot_hand_over_leads_on(env):
+    cluster = env.cluster()
+    follower = cluster.followers()[0]
+    leader = cluster.wait_leader()
+    follower.pause()
+    done = env.client(cluster, "leader", "transfer", str(follower.id))
+    expect_equal(done.returncode, 3, "exit status")
+    expect(b"did not take over in time" in done.stderr, "why", done.stderr)
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    follower.resume()
+    expect_equal(cluster.wait_leader().id, leader.id, "leader")
+
+
+@case(timeout=120)
+def a_rolling_restart_waits_for_no_election_timeout(env):
+    """Elections would take 4 s and more: only handing over is faster."""
+    timing = ["--election-timeout-min", "4000", "--election-timeout-max", "6000"]
+    cluster = env.cluster(arguments=timing)
+    load = env.writers(cluster, 3)
+    wait_until(lambda: load.count > 100, 20, "writes")
+    restarts = 0
+    for server in list(cluster.servers):
+        if server is cluster.wait_leader():
+            restarts += 1
+        expect_equal(server.terminate(), 0, "exit status")
+        before = load.count
+        wait_until(lambda at=before: load.count > at + 50, 20, "writes without it")
+        server.start()
+        wait_until(lambda one=server: one.status() is not None and one.status().leader != 0, 20,
+                   "it is back")
+        cluster.wait_leader()
+    written = load.stop()
+    expect(restarts > 0, "a leader was among them")
+    gap = load.longest_gap()
+    print("# longest gap: %.0f ms" % (1000 * gap))
+    expect(gap < 4.0, "the longest gap is shorter than an election timeout", gap)
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+@case(timeout=90)
+def the_highest_priority_leads_when_it_can(env):
+    cluster = env.cluster(start=False)
+    for server, priority in zip(cluster.servers, (0, 1, 5)):
+        server.arguments += ["--priority", str(priority)]
+    cluster.start()
+    preferred = cluster.server(3)
+    wait_until(lambda: cluster.wait_leader() is preferred, 20, "node 3 leads")
+    expect_equal({number: member["priority"] for number, member in members(env, cluster).items()},
+                 {1: 0, 2: 1, 3: 5}, "priorities")
+    preferred.kill()
+    wait_until(lambda: cluster.wait_leader() is cluster.server(2), 20, "node 2 leads")
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    preferred.start()
+    wait_until(lambda: cluster.wait_leader() is preferred, 20, "node 3 leads again")
+    expect(any("whose priority is 5" in server.log() for server in cluster.servers),
+           "the priority was the reason")
+
+
+# ---- snapshots ----
+
+@case(timeout=60)
+def every_member_takes_a_snapshot_when_asked(env):
+    cluster = env.cluster()
+    with cluster.client() as client:
+        for number in range(50):
+            client.put(b"k%d" % number, b"v")
+    applied = cluster.wait_equal()[0].applied
+    answer = env.json(cluster, "snapshot")
+    expect_equal(answer, {"ok": True, "snapshots": [{"id": number, "index": applied}
+                                                    for number in (1, 2, 3)]}, "answer")
+    for server in cluster.servers:
+        names = [name for name in os.listdir(server.data)
+                 if re.fullmatch(r"snapshot-[0-9a-f]{16}", name)]
+        expect_equal(len(names), 1, "snapshots of node %d" % server.id)
+    # Nothing new: the one that is there will do.
+    expect_equal(env.json(cluster, "snapshot"), answer, "answer")
+    cluster.server(2).kill()
+    answer = env.json(cluster, "--timeout", "1000", "snapshot")
+    expect(not answer["ok"] and "error" in answer["snapshots"][1], "one is missing", answer)
+
+
+if __name__ == "__main__":
+    run()
