@@ -84,12 +84,16 @@ static void propose(struct kvapp_node *node, struct admin_wait *wait,
     int err = step_event(node, &event, slice_of(NULL, 0));
     if (err == 0) {
         begin(node, wait, ADMIN_CHANGING, raft_membership(node->raft)->index);
+    } else if (err == KV_ERR_NOT_LEADER) {
+        redirect(node, wait);
     } else if (err == KV_ERR_BUSY) {
         answer(node, wait, err,
                "a change of the members or of the leader is under way: try again when it is done",
                NULL);
     } else {
-        answer(node, wait, err, "the change changes nothing", NULL);
+        answer(node, wait, err,
+               err == KV_ERR_INVALID ? "the change changes nothing" : kvapp_err_sentence(err),
+               NULL);
     }
 }
 
@@ -172,6 +176,8 @@ static void transfer(struct kvapp_node *node, struct admin_wait *wait)
     int err = step_event(node, &event, slice_of(NULL, 0));
     if (err == 0) {
         begin(node, wait, ADMIN_TRANSFERRING, 0);
+    } else if (err == KV_ERR_NOT_LEADER) {
+        redirect(node, wait);
     } else if (err == KV_ERR_BUSY) {
         answer(node, wait, err, "leadership is being handed over already", NULL);
     } else {
