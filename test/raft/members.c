@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct raft_membership three = {
     .count = 3,
@@ -135,7 +136,7 @@ static void one_that_leaves_is_known_until_it_has_left(void **state)
     struct raft_membership wanted = three;
     struct raft_membership first;
     present.members[2].incarnation = 77;
-    strcpy(present.members[2].address, "h:3");
+    memcpy(present.members[2].address, "h:3", 4);
     wanted.count = 2;
     assert_true(membership_enter(&present, &wanted, &first));
     assert_true(first.members[2].voter_old && !first.members[2].voter);

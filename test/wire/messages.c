@@ -241,6 +241,23 @@ static void any_admin_response(struct prng *prng, struct buf *arena,
     }
 }
 
+static void any_hello(struct prng *prng, struct buf *arena, struct peer_hello *hello)
+{
+    hello->protocol_min = (uint16_t)prng_between(prng, 1, 9);
+    hello->protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
+    hello->purpose = (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
+    hello->from = any_id(prng);
+    if (hello->purpose != PEER_JOIN) {
+        hello->cluster_id = any_id(prng);
+        hello->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+    }
+    hello->incarnation = any_u64(prng);
+    hello->membership_index = any_u64(prng);
+    hello->priority = (uint32_t)any_u64(prng);
+    hello->unheard = any_bool(prng);
+    hello->address = any_address(prng, arena);
+}
+
 void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
                     struct message *ret_message)
 {
@@ -265,20 +282,7 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         ret_message->redirect.text = any_bytes(prng, arena, 0, 100);
         break;
     case MESSAGE_PEER_HELLO:
-        ret_message->hello.protocol_min = (uint16_t)prng_between(prng, 1, 9);
-        ret_message->hello.protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
-        ret_message->hello.purpose =
-            (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
-        ret_message->hello.from = any_id(prng);
-        if (ret_message->hello.purpose != PEER_JOIN) {
-            ret_message->hello.cluster_id = any_id(prng);
-            ret_message->hello.to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
-        }
-        ret_message->hello.incarnation = any_u64(prng);
-        ret_message->hello.membership_index = any_u64(prng);
-        ret_message->hello.priority = (uint32_t)any_u64(prng);
-        ret_message->hello.unheard = any_bool(prng);
-        ret_message->hello.address = any_address(prng, arena);
+        any_hello(prng, arena, &ret_message->hello);
         break;
     case MESSAGE_PEER_WELCOME: {
         static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
