@@ -200,7 +200,7 @@ struct kvapp_plan {
     bool joint; /* meanwhile everything needs a quorum of both sets */
     struct kvapp_voters before;
     struct kvapp_voters after;
-    struct kvapp_peers wanted; /* ids, addresses and who votes */
+    struct kvapp_peers wanted;
 };
 
 /* The numbers are those of the protocol. */

@@ -127,7 +127,7 @@ void peers_print(struct output *output, const struct kvapp_peers *peers)
 
 /* ---- what a change means ---- */
 
-/* "Now: 3 voters (1, 2, 3), of which 2 must answer" */
+/* "Now: 3 voters (1, 2, 3 not connected), of which 2 must answer" */
 static void print_voters(FILE *out, const char *when, const struct kvapp_voters *voters,
                          const struct kvapp_peers *peers)
 {
@@ -136,7 +136,8 @@ static void print_voters(FILE *out, const char *when, const struct kvapp_voters 
     const char *comma = "";
     for (size_t i = 0; i < peers->count; i++) {
         if (peers->at[i].voter) {
-            (void)fprintf(out, "%s%llu", comma, (unsigned long long)peers->at[i].id);
+            (void)fprintf(out, "%s%llu%s", comma, (unsigned long long)peers->at[i].id,
+                          peers->at[i].connected ? "" : " not connected");
             comma = ", ";
         }
     }

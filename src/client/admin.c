@@ -188,6 +188,22 @@ static void find_leader(struct kvapp_client *client)
     }
 }
 
+/* What is known of those who are members already. */
+static void note_state(struct kvapp_peers *wanted, const struct kvapp_peers *present)
+{
+    wanted->leader = present->leader;
+    for (size_t i = 0; i < wanted->count; i++) {
+        struct kvapp_peer *peer = &wanted->at[i];
+        for (size_t j = 0; j < present->count; j++) {
+            if (present->at[j].id == peer->id) {
+                peer->connected = present->at[j].connected;
+                peer->priority = present->at[j].priority;
+                peer->match = present->at[j].match;
+            }
+        }
+    }
+}
+
 static int make_request(struct kvapp_client *client, const struct kvapp_change *change,
                         struct admin_request *ret_request)
 {
@@ -243,6 +259,7 @@ int kvapp_change(struct kvapp_client *client, const struct kvapp_change *change,
         ret_result->plan.before = voters_of(&response.plan.before);
         ret_result->plan.after = voters_of(&response.plan.after);
         fill_peers(&response.plan.wanted, &ret_result->plan.wanted);
+        note_state(&ret_result->plan.wanted, &ret_result->peers);
     }
     return status;
 }

@@ -243,9 +243,31 @@ def a_dry_run_changes_nothing(env):
     expect_equal(plan["after"], {"voters": 2, "quorum": 2, "ready": 2}, "after")
     expect(plan["joint"], "it is joint")
     text = change(env, cluster, "replace", "3", "4=127.0.0.1:1", "--dry-run")
-    expect("Afterwards: 3 voters (1, 2, 4)" in text, "what it comes to", text)
+    expect("Afterwards: 3 voters (1, 2, 4 not connected)" in text, "what it comes to", text)
     expect_equal(voters(env, cluster), [1, 2, 3], "voters")
     expect_equal(cluster.wait_equal()[0].last_index, before, "last index")
+
+
+@case(timeout=60)
+def a_change_that_no_majority_stores_ends_with_its_outcome_unknown(env):
+    timing = ["--election-timeout-min", "3000", "--election-timeout-max", "4000"]
+    cluster = env.cluster(arguments=timing)
+    leader = cluster.wait_leader()
+    # The leader logs a membership of its own first, and there is only one change at a time.
+    wait_until(lambda: env.json(cluster, "member", "list")["index"] > 0, 10, "it is logged")
+    cluster.wait_equal()
+    paused = cluster.followers()
+    for server in paused:
+        server.pause()
+    address = "127.0.0.1:%d" % env.ports.take()
+    done = env.run("client", "--cluster", leader.address, "--timeout", "15000",
+                   "member", "add", "4=" + address, "--force", timeout=40)
+    expect_equal(done.returncode, 3, "exit status")
+    expect(b"leadership was lost, outcome unknown" in done.stderr and
+           b"list the members to see" in done.stderr, "why", done.stderr)
+    for server in paused:
+        server.resume()
+    wait_until(lambda: voters(env, cluster) == [1, 2, 3], 20, "the members are listed")
 
 
 # ---- who leads ----

@@ -120,13 +120,14 @@ static void changes_are_asked_for_and_their_end_is_told(void **state)
 {
     struct fixture *fixture = *state;
     assert_string_equal(run(fixture, "member add 4=h:4"),
-                        "OK, 3 voters (1, 2, 3), of which 2 must answer\n"
+                        "OK, 3 voters (1, 2, 3 not connected), of which 2 must answer\n"
                         "node 4 is not there yet; start it with an empty directory:\n"
                         "    kvapp server --node-id 4 --bind h:4 --join h:1 --data-dir DIR\n");
-    assert_string_equal(run(fixture, "member promote 4"),
-                        "OK, 4 voters (1, 2, 3, 4), of which 3 must answer\n");
+    assert_string_equal(
+        run(fixture, "member promote 4"),
+        "OK, 4 voters (1, 2, 3 not connected, 4 not connected), of which 3 must answer\n");
     assert_string_equal(run(fixture, "member remove 3"),
-                        "OK, 3 voters (1, 2, 4), of which 2 must answer\n");
+                        "OK, 3 voters (1, 2, 4 not connected), of which 2 must answer\n");
     (void)run(fixture, "member move 2 x:9");
     (void)run(fixture, "member add 5=h:5 --learner");
     (void)run(fixture, "member remove 2 --force");
@@ -137,20 +138,22 @@ static void changes_are_asked_for_and_their_end_is_told(void **state)
 static void a_dry_run_says_what_may_fail_meanwhile(void **state)
 {
     struct fixture *fixture = *state;
-    assert_string_equal(run(fixture, "member remove 3 --dry-run"),
-                        "Now:        3 voters (1, 2, 3), of which 2 must answer; 2 would: 0 of "
-                        "them may fail\n"
-                        "Meanwhile:  both of these must have their quorum; 0 may fail\n"
-                        "Afterwards: 2 voters (1, 2), of which 2 must answer; 2 would: 0 of them "
-                        "may fail\n");
-    assert_string_equal(run(fixture, "member add 4=h:4 --dry-run"),
-                        "Now:        3 voters (1, 2, 3), of which 2 must answer; 2 would: 0 of "
-                        "them may fail\n"
-                        "Meanwhile:  as now; the change is one entry of the log\n"
-                        "Afterwards: 3 voters (1, 2, 3), of which 2 must answer; 2 would: 0 of "
-                        "them may fail\n"
-                        "Later:      4 voters, of which 3 must answer, once the learners have "
-                        "caught up\n");
+    assert_string_equal(
+        run(fixture, "member remove 3 --dry-run"),
+        "Now:        3 voters (1, 2, 3 not connected), of which 2 must answer; 2 would: 0 of "
+        "them may fail\n"
+        "Meanwhile:  both of these must have their quorum; 0 may fail\n"
+        "Afterwards: 2 voters (1, 2), of which 2 must answer; 2 would: 0 of them "
+        "may fail\n");
+    assert_string_equal(
+        run(fixture, "member add 4=h:4 --dry-run"),
+        "Now:        3 voters (1, 2, 3 not connected), of which 2 must answer; 2 would: 0 of "
+        "them may fail\n"
+        "Meanwhile:  as now; the change is one entry of the log\n"
+        "Afterwards: 3 voters (1, 2, 3 not connected), of which 2 must answer; 2 would: 0 of "
+        "them may fail\n"
+        "Later:      4 voters, of which 3 must answer, once the learners have "
+        "caught up\n");
     expect_changes(fixture, "?r3 ?a4");
     fixture->cli.output.json = true;
     const char *text = run(fixture, "member remove 3 --dry-run");
@@ -165,8 +168,9 @@ static void a_refusal_shows_why_and_what_to_do(void **state)
     fake_client_refuse(fixture->cli.client, KV_ERR_REFUSED, "h:1 answered: not node 3");
     const char *text = run(fixture, "member remove 2");
     assert_int_equal(fixture->exit_status, EXIT_NOT);
-    assert_non_null(strstr(text, "Afterwards: 2 voters (1, 3), of which 2 must answer; 1 would: 1 "
-                                 "too few\n"));
+    assert_non_null(strstr(
+        text, "Afterwards: 2 voters (1, 3 not connected), of which 2 must answer; 1 would: 1 "
+              "too few\n"));
     assert_non_null(strstr(text, "Error: the change was refused (h:1 answered: not node 3); "
                                  "--force does it all the same\n"));
     fixture->cli.output.json = true;
@@ -208,8 +212,8 @@ static void a_replacement_can_be_tried_before(void **state)
 {
     struct fixture *fixture = *state;
     const char *text = run(fixture, "member replace 3 4=h:4 --dry-run");
-    assert_non_null(
-        strstr(text, "Afterwards: 3 voters (1, 2, 4), of which 2 must answer; 2 would"));
+    assert_non_null(strstr(
+        text, "Afterwards: 3 voters (1, 2, 4 not connected), of which 2 must answer; 2 would"));
     expect_changes(fixture, "?!k4p4r3");
     assert_string_equal(run(fixture, "member replace 3 2=h:9"),
                         "Error: node 2 is a member already, at h:2\n");

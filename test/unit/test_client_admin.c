@@ -58,6 +58,7 @@ static void a_change_finds_the_leader(void **state)
     assert_int_equal(result.plan.before.ready, 1);
     assert_int_equal(result.plan.after.count, 2);
     assert_int_equal(result.plan.wanted.count, 3);
+    assert_int_equal(result.plan.wanted.at[2].match, 102);
 }
 
 static enum fate break_changes(struct world *world, struct server *server,
