@@ -3,6 +3,8 @@
 #include "storage/read.h"
 #include "storage/store.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 static const char spare_name[] = "spare.tmp";
@@ -12,6 +14,8 @@ static void op_done(struct io_file_op *op, int64_t result);
 static void fresh_open(struct maker *maker, int64_t result);
 static void fresh_fill(struct maker *maker, int64_t result);
 static void recycle_open(struct maker *maker, int64_t result);
+static void recycle_renamed(struct maker *maker, int64_t result);
+static void unlinked(struct maker *maker, int64_t result);
 static void header_write(struct maker *maker);
 
 static void end(struct maker *maker)
@@ -24,9 +28,22 @@ static void end(struct maker *maker)
     maker->to = NULL;
 }
 
+static void pause_over(struct io_timer *timer)
+{
+    struct maker *maker = CONTAINER_OF(timer, struct maker, pause);
+    maker_start(maker);
+}
+
+void maker_init(struct maker *maker, struct storage *storage)
+{
+    maker->storage = storage;
+    io_timer_init(&maker->pause, pause_over);
+}
+
 void maker_done(struct maker *maker)
 {
     CHECK(!maker->busy);
+    io_timer_cancel(maker->storage->io, &maker->pause);
     end(maker);
 }
 
@@ -50,6 +67,48 @@ static void abandon(struct maker *maker)
     end(maker);
 }
 
+/* ---- no space ---- */
+
+static void spare_unlinked(struct maker *maker, int64_t result)
+{
+    (void)result; /* When it is still there, the next trial goes on with it. */
+    struct io *io = maker->storage->io;
+    uint64_t now_us = io_now_us(io);
+    uint64_t pause_us = (now_us - maker->began_us) * MAKER_PAUSE_FACTOR;
+    pause_us = pause_us < MAKER_PAUSE_US ? MAKER_PAUSE_US : pause_us;
+    pause_us = pause_us > MAKER_PAUSE_US_MAX ? MAKER_PAUSE_US_MAX : pause_us;
+    io_timer_set(io, &maker->pause, now_us + pause_us);
+    end(maker);
+}
+
+static void note_full(struct maker *maker)
+{
+    struct storage *storage = maker->storage;
+    if (storage->state == STORAGE_OPENING && !maker->full) {
+        TRACE(storage->trace, TRACE_WARN,
+              "%s: no space is left for a log segment of %" PRIu64
+              " bytes; the start waits until there is",
+              storage->path, maker->segment.size);
+    }
+    maker->full = true;
+}
+
+static void give_way(struct maker *maker)
+{
+    struct storage *storage = maker->storage;
+    note_full(maker);
+    if (maker->step == recycle_renamed) {
+        maker->freed_first--; /* It still has its name. */
+    }
+    io_file_close(storage->io, maker->file);
+    maker->file = NULL;
+    struct io_file_op *op = begin(maker, spare_unlinked);
+    maker->from = storage_path(storage, spare_name);
+    io_unlink(storage->io, op, maker->from);
+}
+
+/* ---- operations ---- */
+
 static void op_done(struct io_file_op *op, int64_t result)
 {
     struct maker *maker = CONTAINER_OF(op, struct maker, op);
@@ -59,6 +118,10 @@ static void op_done(struct io_file_op *op, int64_t result)
             maker->file = op->file;
         }
         abandon(maker);
+    } else if (maker->step == spare_unlinked) {
+        spare_unlinked(maker, result);
+    } else if (result < 0 && storage_io_error(result) == KV_ERR_FULL && maker->step != unlinked) {
+        give_way(maker);
     } else if (result < 0) {
         storage_fail(storage, result, "preparing a log segment", spare_name);
         abandon(maker);
@@ -168,6 +231,7 @@ static void ready(struct maker *maker, int64_t result)
     struct io_file *file = maker->file;
     struct segment segment = maker->segment;
     maker->file = NULL;
+    maker->full = false;
     end(maker);
     segments_push(&storage->segments, &segment);
     writer_segment_ready(&storage->writer, &segment, file);
@@ -211,9 +275,10 @@ static void unlinked(struct maker *maker, int64_t result)
 void maker_start(struct maker *maker)
 {
     struct storage *storage = maker->storage;
-    if (maker->busy || maker->stopped || storage->error != 0) {
+    if (maker->busy || maker->stopped || storage->error != 0 || io_timer_is_set(&maker->pause)) {
         return;
     }
+    maker->began_us = io_now_us(storage->io);
     bool has_freed =
         maker->freed_first < maker->freed_end && !read_touches(storage, maker->freed_end);
     if (storage->writer.next_file == NULL) {
@@ -238,6 +303,12 @@ void maker_start(struct maker *maker)
     }
 }
 
+void maker_hurry(struct maker *maker)
+{
+    io_timer_cancel(maker->storage->io, &maker->pause);
+    maker_start(maker);
+}
+
 void maker_free_segments(struct maker *maker, uint64_t first, uint64_t number)
 {
     if (maker->freed_first == maker->freed_end) {
@@ -245,5 +316,5 @@ void maker_free_segments(struct maker *maker, uint64_t first, uint64_t number)
     }
     CHECK(number >= maker->freed_end);
     maker->freed_end = number;
-    maker_start(maker);
+    maker_hurry(maker);
 }

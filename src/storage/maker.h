@@ -5,10 +5,14 @@
  *       └─or, with a freed one─► rename to spare.tmp ─► sync directory ─► open ─► size ─┤
  *                     ┌─────────────────────────────────────────────────────────────────┘
  *                     └─► write header ─► rename to log-N ─► sync directory ─► segment ready ─►
- * idle idle ──more than one freed──► unlink ──► idle
+ * idle idle ──more than one freed──► unlink ──► idle any of these ──no space──► unlink spare.tmp ─►
+ * pause ──due, or a segment was freed──► idle
  *
  * A segment has its full size and its header on the disk before it gets its name, so a file named
  * as a segment without a right header is a damaged one. At most one prepared segment is kept.
+ *
+ * A disk without space is no failure: what was made of the segment goes, so that a snapshot may
+ * find room, and all of it is tried again. The pause is long against the trial.
  */
 #ifndef STORAGE_MAKER_H
 #define STORAGE_MAKER_H
@@ -23,6 +27,10 @@
 enum {
     MAKER_ZEROS_SIZE = 16 * 1024,
     MAKER_PARTS_MAX = 64,
+    /* Without space: at least so long, and so many times as long as the trial took. */
+    MAKER_PAUSE_US = 250 * 1000,
+    MAKER_PAUSE_US_MAX = 5 * 1000 * 1000,
+    MAKER_PAUSE_FACTOR = 20,
 };
 
 struct storage;
@@ -31,6 +39,9 @@ struct maker {
     struct storage *storage;
     bool busy;
     bool stopped; /* closing: nothing new is begun */
+    bool full;    /* the last trial found no space */
+    uint64_t began_us;
+    struct io_timer pause;
     void (*step)(struct maker *maker, int64_t result);
     struct io_file_op op;
     struct io_file *file;
@@ -44,10 +55,14 @@ struct maker {
     uint64_t freed_end;   /* may be reused or unlinked */
 };
 
+void maker_init(struct maker *maker, struct storage *storage);
 void maker_done(struct maker *maker);
 
 /* Does what there is to do: makes the next segment when there is none, disposes of freed ones. */
 void maker_start(struct maker *maker);
+
+/* Ends the pause. */
+void maker_hurry(struct maker *maker);
 
 /* The segments below `number` are not needed any more. */
 void maker_free_segments(struct maker *maker, uint64_t first, uint64_t number);

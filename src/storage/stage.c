@@ -111,6 +111,11 @@ void storage_flush(struct storage *storage, uint64_t ticket)
     }
 }
 
+bool storage_is_full(const struct storage *storage)
+{
+    return storage->maker.full && storage->writer.next_file == NULL;
+}
+
 int storage_get(const struct storage *storage, uint64_t index, struct slice *ret_encoded)
 {
     if (index == 0 || index >= storage->cache.next) {

@@ -66,7 +66,7 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
     };
     storage->segment_size = sector_round_down(options->segment_size);
     storage->vote.storage = storage;
-    storage->maker.storage = storage;
+    maker_init(&storage->maker, storage);
     storage->writer.storage = storage;
     terms_reset(&storage->terms, 1, 0);
     snapshots_init(&storage->snapshots);
@@ -117,6 +117,9 @@ void storage_close(struct storage *storage)
     bool open = storage->state == STORAGE_OPEN && storage->error == 0;
     storage->state = open ? STORAGE_CLOSING : STORAGE_ENDING;
     storage->maker.stopped = !open;
+    if (open && storage->maker.full) {
+        maker_hurry(&storage->maker);
+    }
     io_timer_set(storage->io, &storage->later, 0);
 }
 
@@ -206,14 +209,23 @@ static bool is_sealed(const struct storage *storage)
     return storage->vote.newest.synced_sequence >= storage->writer.sequence;
 }
 
+/* What is to be written waits for space that may never come. */
+static bool is_stuck(const struct storage *storage)
+{
+    return storage->writer.waiting && storage->maker.full && !storage->maker.busy;
+}
+
 /* Closing: seals what is not sealed, waits for what is in flight, ends. */
 static void close_advance(struct storage *storage)
 {
     bool writable = storage->state == STORAGE_CLOSING && storage->error == 0;
-    if (writable && !is_sealed(storage)) {
+    if (writable && !storage->round.active && !is_sealed(storage)) {
         storage_seal(storage);
+    }
+    if (writable && storage->round.active && !is_stuck(storage)) {
         return;
     }
+    /* Nobody was told that what is stuck is stored. */
     storage->maker.stopped = true;
     if (writable) {
         vote_pump(&storage->vote);
@@ -289,20 +301,15 @@ void storage_moved(struct storage *storage)
     storage_trim_pump(storage);
     trim_advance(storage);
     maker_start(&storage->maker);
-    if (storage->round.active) {
-        if (!round_advance(storage)) {
-            return;
-        }
+    if (storage->round.active && round_advance(storage)) {
         storage->round.active = false;
         report(storage, storage->round.ticket);
     }
     /* The report may have flushed, which began a round. */
-    if (storage->round.active) {
-        return;
-    }
-    if (storage->ticket > storage->round.ticket) {
+    if (!storage->round.active && storage->ticket > storage->round.ticket) {
         storage_round_begin(storage);
-    } else if (storage->state == STORAGE_CLOSING) {
+    }
+    if (storage->state == STORAGE_CLOSING) {
         close_advance(storage);
     }
 }

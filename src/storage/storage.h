@@ -13,7 +13,8 @@
  * that begins at or below the last index replaces what it overlaps.
  *
  * Every write or sync that fails is reported once by `failed`, after which storage does nothing any
- * more: nothing is retried (fsync reports an error once and then forgets it).
+ * more: nothing is retried (fsync reports an error once and then forgets it). The one exception is
+ * a disk without space for the log's next segment: storage_is_full.
  */
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
@@ -32,7 +33,8 @@ struct storage_handler {
      * Opening ended. err 0: ready. Otherwise nothing was changed on the disk, `sentence` says what
      * is wrong with which file and what to do, and only storage_close may follow. KV_ERR_LOCKED,
      * KV_ERR_MISMATCH (another node's), KV_ERR_NO_IDENTITY, KV_ERR_DAMAGED, KV_ERR_VERSION,
-     * KV_ERR_FULL, KV_ERR_IO.
+     * KV_ERR_FULL (a new directory does not fit the disk), KV_ERR_IO. A log whose end needs a new
+     * segment that the disk has no space for is waited for.
      */
     void (*opened)(void *context, int err, const char *sentence);
     /* Everything flushed under this and all earlier tickets is durable. */
@@ -63,7 +65,7 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
 /*
  * Ends: waits for what is in flight, writes and syncs what was flushed, and, when all of it went
  * well, seals the log, so that the next start can tell every damage from a torn tail. `closed`
- * follows.
+ * follows. What a full disk has no space for is not waited for.
  */
 void storage_close(struct storage *storage);
 
@@ -150,6 +152,14 @@ void storage_vote(struct storage *storage, uint64_t term, uint64_t voted_for);
 
 /* Closes what was staged under `ticket`, greater than every one before, and writes when it may. */
 void storage_flush(struct storage *storage, uint64_t ticket);
+
+/*
+ * The log's next segment could not be made: the disk has no space for it. Making it is tried again
+ * and again, and at once when trimming frees a segment. Until then what is flushed is written as
+ * long as the present segment has room, and then waits; votes have their space, but wait behind
+ * what was flushed before them.
+ */
+bool storage_is_full(const struct storage *storage);
 
 /* ---- reading ---- */
 

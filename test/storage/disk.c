@@ -347,11 +347,23 @@ static int64_t do_open(struct disk *disk, struct pending *pending)
     return 0;
 }
 
-static int64_t do_write(struct pending *pending)
+static bool is_full(const struct disk *disk)
+{
+    return disk->control.full_from != 0 && disk->control.started >= disk->control.full_from;
+}
+
+static int64_t do_write(const struct disk *disk, struct pending *pending)
 {
     const struct io_file_request *request = &pending->request;
     struct inode *inode = request->file->inode;
     uint64_t at = request->offset;
+    uint64_t end = at;
+    for (size_t i = 0; i < request->part_count; i++) {
+        end += request->parts[i].iov_len;
+    }
+    if (end > inode->now.size && is_full(disk)) {
+        return -ENOSPC;
+    }
     for (size_t i = 0; i < request->part_count; i++) {
         const struct iovec *part = &request->parts[i];
         if (inode->now.size < at + part->iov_len) {
@@ -419,7 +431,7 @@ static int64_t do_start(struct disk *disk, struct pending *pending)
         return do_open(disk, pending);
     case IO_FILE_WRITE:
         disk->control.write_count++;
-        return do_write(pending);
+        return do_write(disk, pending);
     case IO_FILE_RENAME:
         return do_rename(disk, &pending->request);
     case IO_FILE_UNLINK:
@@ -543,7 +555,7 @@ static void disk_file_start(struct io *io, struct io_file_op *op,
                  control->started > control->fail_at && is_change(request);
     if (fails && request->kind == IO_FILE_WRITE) {
         /* A part of it may have got there. */
-        uint64_t size = (uint64_t)do_write(pending);
+        uint64_t size = (uint64_t)do_write(disk, pending);
         if (control->fail_with == -EIO) {
             inode_sync_failed(request->file->inode, request->offset / SECTOR_SIZE,
                               (request->offset + size) / SECTOR_SIZE);

@@ -48,6 +48,7 @@ struct disk_control {
     uint64_t fail_at;     /* the operation with this number fails, 0: none */
     int64_t fail_with;    /* negative errno */
     bool fail_all_after;  /* and all changes behind it too */
+    uint64_t full_from;   /* from this operation on no file can be lengthened; 0: never */
     bool hold_writes;     /* writes do not complete */
     bool hold_reads;      /* reads do not */
     bool one_by_one;      /* one completion a turn, by chance */

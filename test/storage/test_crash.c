@@ -13,52 +13,6 @@
 
 /* ---- every operation of a script ---- */
 
-/* A little of everything; false when it was stopped on the way. */
-static bool script(struct life *life)
-{
-    struct scene *scene = &life->scene;
-    struct model *model = life->model;
-    uint64_t term = model_now(model)->term;
-    model_vote(model, scene, term + 1, 7);
-    model_flush(model, scene);
-    model_append(model, scene, 0);
-    model_append(model, scene, 100);
-    model_flush(model, scene);
-    if (!run_until_stored(life)) {
-        return false;
-    }
-    model_append(model, scene, 900);
-    model_append(model, scene, 600);
-    model_flush(model, scene);
-    model_vote(model, scene, term + 2, 3);
-    model_truncate(model, scene, model_now(model)->last);
-    model_append(model, scene, 1500);
-    model_flush(model, scene);
-    if (!run_until_stored(life)) {
-        return false;
-    }
-    model_truncate(model, scene, model_now(model)->last);
-    model_flush(model, scene);
-    if (!run_until_stored(life)) {
-        return false;
-    }
-    model_append(model, scene, 2000);
-    model_append(model, scene, 1000);
-    model_append(model, scene, 10);
-    model_flush(model, scene);
-    return run_until_stored(life);
-}
-
-/* Opens what was found after a crash, checks it, and ends. */
-static void check_found(struct life *before, struct disk *found, struct moment *ret_now)
-{
-    struct life life = {.model = before->model};
-    life_begin(&life, found);
-    assert_true(run_until_opened(&life));
-    model_check(before->model, &life.scene, before->scene.stored, ret_now);
-    life_end(&life);
-}
-
 static const enum disk_loss losses[] = {
     DISK_LOSE_ALL,
     DISK_LOSE_NONE,
@@ -74,7 +28,8 @@ static bool crash_after(uint64_t stop_at, enum disk_loss loss, struct prng *prng
     struct moment now = {0};
     model_begin(life.model, &now);
     life_begin(&life, disk_new());
-    bool ended = run_until_opened(&life) && script(&life) && script(&life) && script(&life);
+    bool ended = run_until_opened(&life) && life_run_script(&life) && life_run_script(&life) &&
+                 life_run_script(&life);
     struct disk *found = disk_crash(life.disk, loss, prng);
     /* The recovery is interrupted too, at one operation or another. */
     struct life second = {.model = life.model, .stop_at = prng_between(prng, 1, 40)};
@@ -82,7 +37,7 @@ static bool crash_after(uint64_t stop_at, enum disk_loss loss, struct prng *prng
     (void)run_until_opened(&second);
     struct disk *found_again = disk_crash(found, loss, prng);
     life_end(&second);
-    check_found(&life, found_again, &now);
+    life_check_found(&life, found_again, &now);
     life_end(&life);
     free(life.model);
     return !ended;
@@ -182,7 +137,8 @@ static bool fail_operation(uint64_t number, int64_t error, struct prng *prng)
     disk_control(disk)->fail_with = error;
     life_begin(&life, disk);
     bool opened = run_until_opened(&life);
-    bool ended = opened && script(&life) && script(&life) && script(&life);
+    bool ended =
+        opened && life_run_script(&life) && life_run_script(&life) && life_run_script(&life);
     int expected = error == -ENOSPC ? KV_ERR_FULL : KV_ERR_IO;
     if (!opened) {
         assert_int_equal(life.scene.opened_err, expected);
@@ -193,7 +149,7 @@ static bool fail_operation(uint64_t number, int64_t error, struct prng *prng)
     }
     bool happened = disk_control(disk)->started >= number;
     struct disk *found = disk_crash(disk, DISK_LOSE_SOME, prng);
-    check_found(&life, found, &now);
+    life_check_found(&life, found, &now);
     life_end(&life);
     free(life.model);
     return happened;
@@ -226,7 +182,7 @@ static bool fail_second_life(struct disk *disk, const struct moment *before, uin
     life_begin(&life, disk);
     bool opened = run_until_opened(&life);
     if (opened) {
-        (void)script(&life);
+        (void)life_run_script(&life);
     } else {
         assert_int_equal(life.scene.opened_err, KV_ERR_IO);
         assert_non_null(strstr(life.scene.sentence, io_error_sentence(-EIO)));
@@ -237,7 +193,7 @@ static bool fail_second_life(struct disk *disk, const struct moment *before, uin
     assert_true(life.scene.stored >= stored);
     struct disk *found = disk_crash(disk, DISK_LOSE_SOME, prng);
     struct moment now;
-    check_found(&life, found, &now);
+    life_check_found(&life, found, &now);
     bool reached = disk_control(disk)->started >= number;
     io_free(life.io);
     disk_free(disk);
@@ -254,7 +210,7 @@ static void a_failure_in_recovery_or_closing_loses_nothing_that_was_stored(void 
     struct moment now = {0};
     model_begin(life.model, &now);
     life_begin(&life, disk_new());
-    assert_true(run_until_opened(&life) && script(&life) && script(&life));
+    assert_true(run_until_opened(&life) && life_run_script(&life) && life_run_script(&life));
     disk_control(life.disk)->hold_writes = true;
     for (int i = 0; i < 3; i++) {
         model_append(life.model, &life.scene, 700);
@@ -269,7 +225,7 @@ static void a_failure_in_recovery_or_closing_loses_nothing_that_was_stored(void 
         struct disk *torn = disk_crash(life.disk, DISK_LOSE_SPOIL, &prng);
         /* What a start makes of it is what the second life begins with. */
         struct life first = {.model = life.model, .scene.stored = life.scene.stored};
-        check_found(&first, disk_copy(torn), &now);
+        life_check_found(&first, disk_copy(torn), &now);
         reached = fail_second_life(torn, &now, number++, &prng);
     }
     assert_true(number > 40);
@@ -296,8 +252,8 @@ static bool fail_and_lose_power_later(uint64_t number, struct prng *prng)
     disk_control(disk)->fail_at = number;
     disk_control(disk)->fail_with = -EIO;
     life_begin(&first, disk);
-    if (run_until_opened(&first) && script(&first)) {
-        (void)script(&first);
+    if (run_until_opened(&first) && life_run_script(&first)) {
+        (void)life_run_script(&first);
     }
     bool reached = disk_control(disk)->started >= number;
     struct life second;
