@@ -7,6 +7,8 @@
  *     lost leadership, stops, goes away   again      again, in doubt          outcome unknown
  *     does not know the session           -          anew; in doubt:          -
  *                                                    outcome unknown
+ *     has no space                        -          final; in doubt:         final
+ *                                                    outcome unknown
  *
  * Requests leave in the order in which they were submitted, and come back to it.
  */
@@ -197,6 +199,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
         }
         break;
     case KV_ERR_SEQUENCE_STALE:
+    case KV_ERR_FULL:
         if (!pending->in_doubt) {
             return false;
         }

@@ -225,6 +225,12 @@ struct install {
     struct raft_membership membership; /* at its index, once it is durable */
 };
 
+/* The disk has no space for the log to go on for long (full.c). */
+struct full {
+    bool is;
+    uint64_t hand_over_us; /* not before */
+};
+
 /* A state machine in the making (restore.c). */
 struct restore {
     struct kv_restore *kv; /* NULL: none */
@@ -307,6 +313,7 @@ struct kvapp_node {
     struct restore restore;
     struct digests digests;
     struct stall stall;
+    struct full full;
 
     struct io_listener *raft_listener;
     struct io_accept raft_accept;
@@ -414,6 +421,11 @@ void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct 
 void propose_all(struct kvapp_node *node);
 /* The node ends: what is still queued is answered so. */
 void propose_stop(struct kvapp_node *node);
+
+/* full.c */
+void full_step(struct kvapp_node *node);
+/* Answers a write that would take space which is not there; false: it may go on. */
+bool full_refuses(struct kvapp_node *node, const struct waiter *waiter, struct slice bytes);
 
 /* reads.c */
 void reads_init(struct reads *reads);

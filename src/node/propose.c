@@ -76,7 +76,14 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
     struct waiter waiter;
     struct slice command;
     size_t size = 0;
-    while (count < room && peek(node, &waiter, &command, &size)) {
+    while (peek(node, &waiter, &command, &size)) {
+        if (full_refuses(node, &waiter, command)) {
+            node->writes_first += size;
+            continue;
+        }
+        if (count == room) {
+            break;
+        }
         const struct entry entry = {
             .index = first + count,
             .term = term,

@@ -102,6 +102,7 @@ static void run_stages(struct kvapp_node *node)
     stall_watch(node);
     admin_step(node);
     handover_step(node);
+    full_step(node);
     propose_all(node);
     reads_ask(node);
     step_flush(node);

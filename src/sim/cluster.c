@@ -34,6 +34,7 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"it shall connect anew", REACHED_SILENT},
         {"keys restored from the snapshot", REACHED_RESTORED},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
+        {"the disk is full", REACHED_DISK_FULL},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
         if (strstr(line, branches[i].words) != NULL) {
@@ -140,8 +141,9 @@ void cluster_stop(struct server *server)
     }
 }
 
-/* A server that ends without being asked needs a good reason. */
-static bool may_end(struct simulation *simulation, const struct server *server, int err)
+/* A server that ends without being asked needs a good reason. `opened`: it had its directory. */
+static bool may_end(struct simulation *simulation, const struct server *server, int err,
+                    bool opened)
 {
     const struct sim_counters *counters = sim_world_counters(simulation->world);
     switch (err) {
@@ -149,8 +151,7 @@ static bool may_end(struct simulation *simulation, const struct server *server, 
         simulation_reached(simulation, REACHED_DISK_FAILED);
         return server->may_be_hurt;
     case KV_ERR_FULL:
-        simulation_reached(simulation, REACHED_DISK_FULL);
-        return counters->faults[SIM_FAULT_NO_SPACE] > 0;
+        return !opened && counters->faults[SIM_FAULT_NO_SPACE] > 0;
     case KV_ERR_DAMAGED:
         simulation_reached(simulation, REACHED_REFUSED_START);
         return server->may_be_hurt;
@@ -163,12 +164,13 @@ static void end(struct server *server)
 {
     struct simulation *simulation = server->cluster->simulation;
     int err = server->node->ended_err;
+    bool opened = server->node->raft != NULL;
     char sentence[300];
     (void)snprintf(sentence, sizeof sentence, "%.299s", kvapp_node_error(server->node));
     TELL(simulation, server->name, "has ended: %s", err == 0 ? "as asked" : sentence);
     bool asked = server->stopping && err == 0;
     bury(server);
-    if (!asked && !may_end(simulation, server, err)) {
+    if (!asked && !may_end(simulation, server, err, opened)) {
         simulation_fail(simulation, "stays-up", "%s ended by itself: %s", server->name, sentence);
         return;
     }

@@ -167,11 +167,11 @@ static void cure_disk(struct sim_event *event)
 }
 
 static void ail(struct faults *faults, struct server *server, const struct sim_disk_faults *disk,
-                uint64_t longest_us)
+                uint64_t shortest_us, uint64_t longest_us)
 {
     sim_disk_set(server->host, disk);
     sim_world_schedule(faults->simulation->world, &faults->disks[server->number].cure,
-                       drawn_until(faults, SECOND_US / 50, longest_us));
+                       drawn_until(faults, shortest_us, longest_us));
 }
 
 static void strike_slow(struct faults *faults)
@@ -183,7 +183,7 @@ static void strike_slow(struct faults *faults)
     disk.device.max_us = disk.device.mean_us * 5;
     disk.spike_ppm = (uint32_t)simulation_draw_wide(simulation, 1000, 200 * 1000);
     disk.spike_max_us = (uint32_t)simulation_draw_wide(simulation, 1000, 2 * SECOND_US);
-    ail(faults, server, &disk, 10 * SECOND_US);
+    ail(faults, server, &disk, SECOND_US / 50, 10 * SECOND_US);
 }
 
 static void strike_stall(struct faults *faults)
@@ -220,15 +220,23 @@ static void strike_io_error(struct faults *faults)
         disk.sync_error_ppm = ppm;
         break;
     }
-    ail(faults, server, &disk, 5 * SECOND_US);
+    ail(faults, server, &disk, SECOND_US / 50, 5 * SECOND_US);
 }
 
+/* Whatever takes a new page fails: the making of the next segment. At times on all disks. */
 static void strike_full(struct faults *faults)
 {
-    struct server *server = any_server(faults);
-    struct sim_disk_faults disk = *sim_disk_get(server->host);
-    disk.space = 1; /* Whatever takes a new page fails: the making of the next segment. */
-    ail(faults, server, &disk, 40 * SECOND_US);
+    struct cluster *cluster = faults->simulation->cluster;
+    const struct server *one =
+        simulation_chance(faults->simulation, 75) ? any_server(faults) : NULL;
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct server *server = &cluster->servers[i];
+        if (one == NULL || one == server) {
+            struct sim_disk_faults disk = *sim_disk_get(server->host);
+            disk.space = 1;
+            ail(faults, server, &disk, 2 * SECOND_US, 60 * SECOND_US);
+        }
+    }
 }
 
 static void flip_snapshot(struct simulation *simulation, struct server *server)

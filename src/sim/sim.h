@@ -61,7 +61,8 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(TORN_TAIL, "a torn tail cut at a start")                                                     \
     X(REFUSED_START, "a damaged log refused")                                                      \
     X(DISK_FAILED, "a server ended by its failing disk")                                           \
-    X(DISK_FULL, "a server ended by its full disk")                                                \
+    X(DISK_FULL, "a server that goes on with a full disk")                                         \
+    X(PUT_REFUSED, "a put refused for want of space")                                              \
     X(READ_FROM_DISK, "entries applied from the disk")                                             \
     X(FED_FROM_DISK, "a follower fed from the disk")                                               \
     X(WINDOW_FULL, "a window of appends filled")                                                   \

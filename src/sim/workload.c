@@ -208,6 +208,9 @@ static void count_outcome(struct simulation *simulation, const struct operation_
     case KV_ERR_OUTCOME_UNKNOWN:
         simulation_reached(simulation, REACHED_OUTCOME_UNKNOWN);
         break;
+    case KV_ERR_FULL:
+        simulation_reached(simulation, REACHED_PUT_REFUSED);
+        break;
     case KV_ERR_TIMEOUT:
         simulation_reached(simulation, REACHED_TIMEOUT);
         break;
