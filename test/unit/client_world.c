@@ -198,6 +198,9 @@ static void meet_fate(struct visit *visit, uint64_t request_id, const struct com
     case FATE_NOT_LEADER:
         respond(visit, request_id, &(struct reply){.status = KV_ERR_NOT_LEADER}, "");
         return;
+    case FATE_FULL:
+        respond(visit, request_id, &(struct reply){.status = KV_ERR_FULL}, "");
+        return;
     case FATE_APPLY_UNKNOWN:
         apply(world, command, &reply);
         respond(visit, request_id, &(struct reply){.status = KV_ERR_OUTCOME_UNKNOWN},

@@ -53,6 +53,7 @@ enum fate {
     FATE_NO_LEADER,    /* a redirect that names nobody */
     FATE_BUSY,
     FATE_NOT_LEADER,
+    FATE_FULL,
     FATE_UNKNOWN,       /* OUTCOME_UNKNOWN, not applied */
     FATE_APPLY_UNKNOWN, /* OUTCOME_UNKNOWN, applied */
     FATE_GARBAGE,       /* bytes that are no frame */

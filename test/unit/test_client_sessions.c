@@ -261,6 +261,43 @@ static void another_client_can_ask_for_the_outcome(void **state)
     assert_int_equal(kvapp_outcome(world->client, 0, 1, &reply), KV_ERR_INVALID);
 }
 
+/* ---- servers without space ---- */
+
+static enum fate refuse_puts(struct world *world, struct server *server,
+                             const struct command *command)
+{
+    (void)world;
+    (void)server;
+    return is_put(command) ? FATE_FULL : FATE_ANSWER;
+}
+
+static enum fate apply_first_put_then_refuse(struct world *world, struct server *server,
+                                             const struct command *command)
+{
+    (void)server;
+    if (is_put(command)) {
+        return puts_seen(world) == 1 ? FATE_APPLY_BREAK : FATE_FULL;
+    }
+    return FATE_ANSWER;
+}
+
+static void a_write_refused_for_want_of_space_has_failed_unless_it_was_sent_before(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 1);
+    start_client(world, &(struct kvapp_client_options){0});
+    struct kvapp_reply reply;
+    world->fate = apply_first_put_then_refuse;
+    assert_int_equal(put(world, "k", "v", &reply), KV_ERR_OUTCOME_UNKNOWN);
+    assert_int_equal(puts_seen(world), 2);
+    world->fate = refuse_puts;
+    assert_int_equal(put(world, "k", "w", &reply), KV_ERR_FULL);
+    assert_int_equal(puts_seen(world), 3);
+    world->fate = NULL;
+    assert_int_equal(put(world, "k", "x", &reply), 0);
+    assert_int_equal(world->puts_applied, 2);
+}
+
 /* ---- everything at once ---- */
 
 /* Misfortune of any kind, for a while; which server leads changes all the time. */
@@ -339,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_write_that_was_cancelled_has_been_applied_or_never_will_be),
         cmocka_unit_test(a_cancellation_is_repeated_until_it_is_answered),
         cmocka_unit_test(another_client_can_ask_for_the_outcome),
+        cmocka_unit_test(a_write_refused_for_want_of_space_has_failed_unless_it_was_sent_before),
         cmocka_unit_test(writes_are_applied_once_whatever_happens),
     };
     return run_client_cases("client_sessions", cases, sizeof cases / sizeof cases[0]);
