@@ -436,8 +436,8 @@ def memberships_are_shown_with_their_members(env):
                        (4, 5, 4, "d:4"))
     joint = membership(1, (1, 0, 3, "a:1"), (2, 0, 1, "b:2"), (3, 7, 2, "c:3"), (4, 0, 6, "d:4"))
     unknown = b"\x02" + plain[1:]
-    storage(env, data, "membership", plain.hex(), "1", "membership", joint.hex(), "1",
-            "membership", unknown.hex(), "1")
+    env.storage(data, "membership", plain.hex(), "1", "membership", joint.hex(), "1",
+                "membership", unknown.hex(), "1")
     with open(os.path.join(data, "snapshot-%016x" % 2), "wb") as file:
         file.write(snapshot_file(77, 2, 1, [plain, b"state" * 30]))
     text = env.run("inspect", "--entries", data).stdout.decode()
