@@ -254,6 +254,26 @@ KVAPP_PUBLIC int kvapp_transfer(struct kvapp_client *client, uint64_t to, uint64
 KVAPP_PUBLIC int kvapp_snapshot(struct kvapp_client *client, const char *address,
                                 uint64_t *ret_index);
 
+/* ---- backup ---- */
+
+/* Embedded by the caller, who fills in the first two. Either returns whether to go on. */
+struct kvapp_backup {
+    /* `size` bytes are about to come. Comes again when the backup begins anew, since its server was
+     * lost: what came before is worth nothing then. */
+    bool (*begin)(struct kvapp_backup *backup);
+    /* The next bytes, borrowed for the call. */
+    bool (*piece)(struct kvapp_backup *backup, const void *bytes, size_t size);
+    uint64_t index; /* of the last entry in it */
+    uint64_t size;  /* of the whole */
+};
+/*
+ * Fetches a snapshot that the leader takes for this: it holds every write that was acknowledged
+ * before the call. The bytes carry checksums of their own, which nobody has checked. Returns 0;
+ * KV_ERR_STOPPED when the caller would not go on; KV_ERR_FULL when the server has no room for the
+ * snapshot; KV_ERR_TIMEOUT, KV_ERR_CONNECTION.
+ */
+KVAPP_PUBLIC int kvapp_backup(struct kvapp_client *client, struct kvapp_backup *backup);
+
 /* ---- many requests in flight ---- */
 
 enum kvapp_request_kind {

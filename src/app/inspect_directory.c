@@ -222,6 +222,20 @@ static bool is_set_aside(const char *name)
     return snapshot_name_index(whole) != 0;
 }
 
+/* A folder of kvapp restore or kvapp recover. */
+static bool is_renewals(const char *name)
+{
+    static const char *const folders[] = {"before-recovery", "recovery.making", "recovery.whole",
+                                          "recovery.moving", "restore.making",  "restore.whole",
+                                          "restore.moving"};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (strcmp(name, folders[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What the names tell: segments that belong to the log, and files that nobody needs. */
 static void sort_names(struct inspection *inspection)
 {
@@ -250,6 +264,12 @@ static void sort_names(struct inspection *inspection)
                             name);
         } else if (unfinished && !inspection->server_running) {
             inspection_note(inspection, "%s: was in the making; the next start removes it", name);
+        } else if (is_renewals(name)) {
+            inspection_note(inspection, "%s: %s", name,
+                            strncmp(name, "before-", strlen("before-")) == 0
+                                ? "holds what was there before a recovery"
+                                : "was left by a restore or a recovery that was interrupted; call "
+                                  "it again");
         } else if (!unfinished && strcmp(name, "LOCK") != 0 && strcmp(name, "IDENTITY") != 0 &&
                    strcmp(name, "VOTE") != 0) {
             struct buf shown = {0};

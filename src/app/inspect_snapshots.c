@@ -4,41 +4,16 @@
  * what src/storage/choose.c decides.
  */
 #include "app/inspect.h"
+#include "app/snapshot_reading.h"
 
 #include "base/memory.h"
 #include "io/io.h"
-#include "storage/snapshot_walk.h"
 #include "storage/terms.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* The walk of one file, driven to its end. */
-struct reading {
-    struct snapshot_walk walk;
-    struct io *io;
-    bool ready;
-};
-
-static void walk_ready(struct snapshot_walk *walk)
-{
-    CONTAINER_OF(walk, struct reading, walk)->ready = true;
-}
-
-static enum snapshot_step next_step(struct reading *reading)
-{
-    enum snapshot_step step;
-    do {
-        reading->ready = false;
-        step = snapshot_walk_step(&reading->walk);
-        while (step == SNAPSHOT_WAIT && !reading->ready) {
-            CHECK(io_run(reading->io, UINT64_MAX) == 0);
-        }
-    } while (step == SNAPSHOT_WAIT);
-    return step;
-}
 
 static void note_wrong(struct snapshot_file *snapshot, int err, uint64_t offset, const char *what)
 {
@@ -67,19 +42,20 @@ static uint64_t cluster_of(const struct inspection *inspection, const char *name
 
 static void read_one(struct inspection *inspection, struct snapshot_file *snapshot, struct io *io)
 {
-    struct reading reading = {.io = io};
+    struct snapshot_reading reading;
     struct snapshot_walk *walk = &reading.walk;
     char name[SNAPSHOT_NAME_SIZE];
     snapshot_name(snapshot->index, name);
     size_t size = strlen(inspection->path) + sizeof name + 1;
     char *path = memory_new(1, size);
     (void)snprintf(path, size, "%s/%s", inspection->path, name);
-    snapshot_walk_init(walk, io, path, cluster_of(inspection, name), walk_ready);
+    snapshot_reading_init(&reading, io, path, cluster_of(inspection, name));
+    free(path);
     struct buf raw = {0};
     enum snapshot_step step = SNAPSHOT_CHUNK;
     while (step == SNAPSHOT_CHUNK && snapshot->err == 0) {
         uint64_t offset = walk->offset;
-        step = next_step(&reading);
+        step = snapshot_reading_next(&reading);
         if (step == SNAPSHOT_CHUNK &&
             !snapshot_decompress(walk->stored, walk->chunk.raw_size, &raw)) {
             note_wrong(snapshot, KV_ERR_DAMAGED, offset, "a chunk cannot be decompressed");

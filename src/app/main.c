@@ -1,7 +1,10 @@
 /* The one binary: finds out which part of kvapp is meant, and starts it. */
 #include "app/inspect.h"
+#include "app/recover.h"
+#include "app/restore.h"
 #include "app/server.h"
 #include "app/sim.h"
+#include "app/snapshot_reading.h"
 #include "cli/cli.h"
 
 #include "base/memory.h"
@@ -31,7 +34,7 @@ static int run_subcommand(const struct options *options)
     case OWNER_SERVER:
         return server_main(options);
     case OWNER_CLIENT:
-        return cli_client_main(options);
+        return cli_client_main(options, snapshot_file_verify);
     case OWNER_BENCH:
         return cli_bench_main(options);
     case OWNER_SIM:
@@ -40,6 +43,10 @@ static int run_subcommand(const struct options *options)
         return inspect_main(options);
     case OWNER_VERIFY:
         return verify_main(options);
+    case OWNER_RESTORE:
+        return restore_main(options);
+    case OWNER_RECOVER:
+        return recover_main(options);
     default:
         return EXIT_NO_SUBCOMMAND;
     }

@@ -21,6 +21,8 @@ void cli_print_help(FILE *out, const struct subcommand *subcommand)
         member_print_help(out);
         (void)fputs("Options of member:\n", out);
         options_print_list(out, OWNER_MEMBER);
+        (void)fputs("\nOptions of backup:\n", out);
+        options_print_list(out, OWNER_BACKUP);
     }
 }
 
@@ -54,7 +56,7 @@ static enum exit_status finish(struct cli *cli, enum exit_status exit_status)
     return EXIT_NO_ANSWER;
 }
 
-int cli_client_main(const struct options *options)
+int cli_client_main(const struct options *options, verify_backup_fn verify_backup)
 {
     bool one_shot = options->word_count > 0;
     struct cli cli = {
@@ -65,6 +67,7 @@ int cli_client_main(const struct options *options)
         .timeout_ms = (uint32_t)options_number(options, OPTION_TIMEOUT),
         .verbose = options_number(options, OPTION_VERBOSE) != 0,
         .remarks = stderr,
+        .verify_backup = verify_backup,
     };
     struct kvapp_client_options client_options = cli_client_options(options);
     enum exit_status exit_status;

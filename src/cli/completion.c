@@ -26,11 +26,11 @@ static void offer(struct completion *completion, struct slice word, const char *
 static void offer_options(struct completion *completion, struct slice verb_name, struct slice word)
 {
     const struct verb *verb = verb_find(verb_name);
-    if (verb == NULL || verb->takes == OWNER_NOBODY || !slice_has_prefix(word, slice_of("--", 2))) {
+    if (verb == NULL || verb->options == 0 || !slice_has_prefix(word, slice_of("--", 2))) {
         return;
     }
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if ((option_table[i].owners & verb->takes) != 0) {
+        if ((option_table[i].owners & verb->options) != 0) {
             offer(completion, slice_of(word.data + 2, word.size - 2), option_table[i].name);
         }
     }

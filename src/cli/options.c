@@ -33,7 +33,7 @@ static int shown(struct slice text)
 static unsigned subcommand_owners(const struct subcommand *subcommand)
 {
     unsigned owners = subcommand->owner;
-    return subcommand->owner == OWNER_CLIENT ? owners | OWNERS_OF_VERBS : owners;
+    return subcommand->owner == OWNER_CLIENT ? owners | OWNERS_OF_COMMANDS : owners;
 }
 
 /* ---- values ---- */
@@ -344,6 +344,10 @@ static int read_option(const struct parser *parser, const struct slice *words, s
             return KV_ERR_INVALID;
         }
         value = words[++*at];
+    }
+    if ((option->gathered & parser->owners) != 0) {
+        parser->options->words[parser->options->word_count++] = value;
+        return 0;
     }
     return set_value(parser, option, name, value, OPTION_FROM_COMMAND_LINE);
 }

@@ -42,8 +42,12 @@ enum option_owner {
     OWNER_SIM = 1 << 5,
     OWNER_INSPECT = 1 << 6,
     OWNER_VERIFY = 1 << 7,
-    OWNER_MEMBER = 1 << 8, /* member, in the shell too */
-    OWNERS_OF_VERBS = OWNER_RANGE | OWNER_MEMBER,
+    OWNER_MEMBER = 1 << 8, /* the client's member, in the shell too */
+    OWNER_BACKUP = 1 << 9, /* and its backup */
+    OWNER_RESTORE = 1 << 10,
+    OWNER_RECOVER = 1 << 11,
+    /* The commands of kvapp client that have options of their own. */
+    OWNERS_OF_COMMANDS = OWNER_RANGE | OWNER_MEMBER | OWNER_BACKUP,
 };
 
 enum option_id {
@@ -80,6 +84,7 @@ enum option_id {
     OPTION_DRY_RUN,
     OPTION_FORCE,
     OPTION_LEARNER,
+    OPTION_YES,
     OPTION_CLIENTS,
     OPTION_REQUESTS,
     OPTION_KEY_SPACE,
@@ -121,6 +126,7 @@ struct option {
     const char *help;        /* sentences */
     enum option_type type;
     unsigned owners;      /* enum option_owner */
+    unsigned gathered;    /* for these owners it may stand several times: its values are words */
     enum option_id means; /* of a short form */
     char letter;          /* -v; 0: none */
     bool at_run_time;     /* may change while a server runs */

@@ -9,14 +9,14 @@
 /* Every subcommand, and kvapp itself. */
 enum {
     OWNERS_ALL = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_SIM | OWNER_INSPECT |
-                 OWNER_VERIFY | OWNER_PROGRAM,
+                 OWNER_VERIFY | OWNER_RESTORE | OWNER_RECOVER | OWNER_PROGRAM,
 };
 
 const struct option option_table[OPTION_COUNT] = {
     [OPTION_NODE_ID] =
         {
             .type = OPTION_U64,
-            .owners = OWNER_SERVER,
+            .owners = OWNER_SERVER | OWNER_RESTORE,
             .name = "node-id",
             .value_name = "N",
             .min = 1,
@@ -29,7 +29,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_BIND] =
         {
             .type = OPTION_ADDRESS,
-            .owners = OWNER_SERVER,
+            .owners = OWNER_SERVER | OWNER_RESTORE | OWNER_RECOVER,
             .name = "bind",
             .value_name = "HOST:PORT",
             .environment = "KVAPP_BIND",
@@ -39,7 +39,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_CLUSTER] =
         {
             .type = OPTION_MEMBERS,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH,
+            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_RESTORE,
             .name = "cluster",
             .value_name = "LIST",
             .environment = "KVAPP_CLUSTER",
@@ -59,7 +59,8 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_DATA_DIR] =
         {
             .type = OPTION_TEXT,
-            .owners = OWNER_SERVER,
+            .owners = OWNER_SERVER | OWNER_RESTORE | OWNER_RECOVER,
+            .gathered = OWNER_RECOVER,
             .name = "data-dir",
             .value_name = "PATH",
             .initial = "./data",
@@ -176,7 +177,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_CLIENT_PORT_OFFSET] =
         {
             .type = OPTION_U64,
-            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH,
+            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH | OWNER_RESTORE,
             .name = "client-port-offset",
             .value_name = "N",
             .min = 1,
@@ -340,9 +341,10 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_FORCE] =
         {
             .type = OPTION_FLAG,
-            .owners = OWNER_MEMBER,
+            .owners = OWNER_MEMBER | OWNER_BACKUP,
             .name = "force",
-            .help = "Change the members even if it costs the quorum.",
+            .help = "Member: change the members even if it costs the quorum. Backup: replace a "
+                    "file that is there already.",
         },
     [OPTION_LEARNER] =
         {
@@ -350,6 +352,13 @@ const struct option option_table[OPTION_COUNT] = {
             .owners = OWNER_MEMBER,
             .name = "learner",
             .help = "The new member never becomes a voter by itself.",
+        },
+    [OPTION_YES] =
+        {
+            .type = OPTION_FLAG,
+            .owners = OWNER_RECOVER,
+            .name = "yes",
+            .help = "Carries out what would be done.",
         },
     [OPTION_CLIENTS] =
         {

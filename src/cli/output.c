@@ -230,6 +230,20 @@ void output_deleted(struct output *output, uint64_t count)
     output_json(output, object);
 }
 
+void output_backup(struct output *output, const char *file, uint64_t size, uint64_t index)
+{
+    if (!output->json) {
+        (void)fprintf(output->out, "OK, %llu bytes, all up to revision %llu\n",
+                      (unsigned long long)size, (unsigned long long)index);
+        return;
+    }
+    json_t *object = new_object(true);
+    output_set_bytes(output, object, "file", slice_of_string(file));
+    set_number(object, "bytes", size);
+    set_number(object, "revision", index);
+    output_json(output, object);
+}
+
 static void print_failure(struct output *output, struct slice key, const struct kvapp_reply *reply,
                           const char *detail)
 {

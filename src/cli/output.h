@@ -47,6 +47,8 @@ void output_deleted(struct output *output, uint64_t count);
  * EXIT_NOT when not, not so far, or when it is not known any more. */
 enum exit_status output_outcome(struct output *output, const struct kvapp_reply *reply,
                                 const char *detail);
+/* A backup was written: so many bytes, all entries up to `index`. */
+void output_backup(struct output *output, const char *file, uint64_t size, uint64_t index);
 
 /* What came instead: not found, a condition that was not met, or an error, of which `detail` says
  * more (empty: nothing). */

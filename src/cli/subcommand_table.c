@@ -81,6 +81,37 @@ const struct subcommand subcommand_table[] = {
             "or no data directory.\n",
         .takes_words = true,
     },
+    {
+        .owner = OWNER_RESTORE,
+        .name = "restore",
+        .usage = " FILE",
+        .summary = "make a server's data directory out of a backup, offline",
+        .about =
+            "Makes the data directory of one server of a new cluster out of a file that\n"
+            "\"kvapp client backup\" has written. Restore every member so, each with its own\n"
+            "--node-id, from the same file and with the same --cluster; then start them with the\n"
+            "same options. The new cluster has nothing to do with the old one, even at the same\n"
+            "addresses. The directory must be empty; after an interruption, call again.\n"
+            "Exit status: 0 done, 1 not done, 2 wrong usage.\n",
+        .takes_words = true,
+    },
+    {
+        .owner = OWNER_RECOVER,
+        .name = "recover",
+        .usage = " DIR...",
+        .summary = "make a new cluster of what is left after a majority was lost, offline",
+        .about =
+            "For when a majority of the servers is gone for ever. Shows what each data directory\n"
+            "holds, and which of them to go on with. With --yes, one directory becomes a cluster\n"
+            "of one server, of which everything in its log counts as committed; what only the "
+            "lost\n"
+            "servers had is lost. Then start it, and add other servers, with empty directories, "
+            "as\n"
+            "new members. The old files are kept in DIR/before-recovery; after an interruption,\n"
+            "call again.\n"
+            "Exit status: 0 done, 1 a directory cannot be used, 2 wrong usage.\n",
+        .takes_words = true,
+    },
     {0},
 };
 

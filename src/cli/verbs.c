@@ -1,5 +1,6 @@
 #include "cli/verbs.h"
 
+#include "cli/backup.h"
 #include "cli/clock.h"
 #include "cli/member.h"
 #include "cli/status.h"
@@ -320,7 +321,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY] [--values]",
         .help = "Print keys in order",
         .words_max = 1,
-        .takes = OWNER_RANGE,
+        .options = OWNER_RANGE,
         .run = run_list,
     },
     {
@@ -328,7 +329,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--limit N] [--start KEY] [--end KEY]",
         .help = "Print keys and values in order, with a tab between them",
         .words_max = 1,
-        .takes = OWNER_RANGE,
+        .options = OWNER_RANGE,
         .run = run_scan,
     },
     {
@@ -336,7 +337,7 @@ const struct verb verb_table[] = {
         .arguments = "[prefix] [--start KEY] [--end KEY]",
         .help = "Remove all keys of a range; it must have a limit on some side",
         .words_max = 1,
-        .takes = OWNER_RANGE,
+        .options = OWNER_RANGE,
         .run = run_delete_range,
     },
     {
@@ -373,6 +374,15 @@ const struct verb verb_table[] = {
         .run = run_cancel,
     },
     {
+        .name = "backup",
+        .arguments = "<file> [--force]",
+        .help = "Save all that was acknowledged so far to a file",
+        .options = OWNER_BACKUP,
+        .words_min = 1,
+        .words_max = 1,
+        .run = backup_run,
+    },
+    {
         .name = "status",
         .arguments = "",
         .help = "Show the members of the cluster",
@@ -384,7 +394,7 @@ const struct verb verb_table[] = {
         .help = "Show or change who takes part; --dry-run says what a change would mean",
         .words_min = 1,
         .words_max = 3,
-        .takes = OWNER_MEMBER,
+        .options = OWNER_MEMBER,
         .run = member_run,
     },
     {
@@ -454,12 +464,12 @@ static enum exit_status refuse_unknown(struct cli *cli, struct slice name)
     return EXIT_USAGE;
 }
 
-/* Some options of a command line belong to the verbs that have them. */
+/* The options of commands belong to those that have them. */
 static const char *misplaced_option(const struct verb *verb, const struct options *options)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        unsigned owners = option_table[i].owners & OWNERS_OF_VERBS;
-        if (owners != 0 && (owners & verb->takes) == 0 &&
+        unsigned owners = option_table[i].owners & OWNERS_OF_COMMANDS;
+        if (owners != 0 && (owners & verb->options) == 0 &&
             options_given(options, (enum option_id)i)) {
             return option_table[i].name;
         }
@@ -505,13 +515,13 @@ enum exit_status verb_run(struct cli *cli, const struct slice *words, size_t cou
     }
     struct verb_call call = {
         .verb = verb, .words = words + 1, .count = count - 1, .options = options};
-    if (verb->takes == OWNER_NOBODY || options != NULL) {
+    if (verb->options == 0 || options != NULL) {
         return run_checked(cli, &call);
     }
     struct options parsed;
     char sentence[16 + OPTIONS_ERROR_SIZE] = "Error: ";
     size_t used = strlen(sentence);
-    if (options_parse_words(verb->takes, call.words, call.count, &parsed, sentence + used,
+    if (options_parse_words(verb->options, call.words, call.count, &parsed, sentence + used,
                             sizeof sentence - used) != 0) {
         output_usage(&cli->output, sentence);
         return EXIT_USAGE;

@@ -5,6 +5,7 @@
 #ifndef CLI_VERBS_H
 #define CLI_VERBS_H
 
+#include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -16,7 +17,8 @@ struct cli {
     bool verbose;              /* after each command, who answered and how long it took */
     FILE *remarks;             /* where that goes */
     bool (*interrupted)(void); /* asked between the pages of a list; NULL: never */
-    bool quit;                 /* set by the commands that end the shell */
+    verify_backup_fn verify_backup;
+    bool quit; /* set by the commands that end the shell */
 };
 
 struct verb;
@@ -36,7 +38,7 @@ struct verb {
     const char *help;
     size_t words_min;
     size_t words_max;
-    enum option_owner takes; /* has the options of this owner; 0: none */
+    enum option_owner options; /* whose options it has, such as OWNER_RANGE; 0: none */
     enum exit_status (*run)(struct cli *cli, const struct verb_call *call);
 };
 

@@ -120,6 +120,10 @@ struct pending *client_submit_admin(struct kvapp_client *client,
                                     const struct admin_request *request, pending_done_fn done,
                                     void *context);
 
+/* The same for a request of a backup, which stays in place until `done`. */
+void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
+                          pending_done_fn done, void *context);
+
 /* Ends a request: frees the pending, then calls its `done`. */
 void client_finish(struct kvapp_client *client, struct pending *pending,
                    const struct kvapp_reply *reply);

@@ -248,6 +248,32 @@ static int on_response(struct contact *contact, struct slice payload)
     return 0;
 }
 
+static int on_backup(struct contact *contact, struct slice payload)
+{
+    struct backup_response response;
+    int err = backup_response_decode(payload, &response);
+    if (err != 0) {
+        return err;
+    }
+    struct kvapp_client *client = contact->client;
+    leader_heard(&client->leader);
+    struct pending *pending = pool_find(&client->pool, response.request_id);
+    if (pending == NULL || pending->sent_to != contact) {
+        return 0;
+    }
+    if (pending->backup == NULL) {
+        return KV_ERR_MALFORMED;
+    }
+    if (pending->backup->request.action == BACKUP_BEGIN && is_target(contact)) {
+        leader_answered(&client->leader, contact->id);
+    }
+    pending->backup->response = response;
+    pending->backup->answered = true;
+    const struct kvapp_reply reply = {0};
+    client_finish(client, pending, &reply);
+    return 0;
+}
+
 static struct leader_verdict follow_redirect(struct contact *contact,
                                              const struct leader_redirect *redirect)
 {
@@ -310,6 +336,8 @@ static int on_frame(struct connection *connection, const struct frame *frame)
         return status_received(contact, frame->payload);
     case FRAME_ADMIN_RESPONSE:
         return admin_received(contact, frame->payload);
+    case FRAME_BACKUP_RESPONSE:
+        return on_backup(contact, frame->payload);
     default:
         return KV_ERR_MALFORMED;
     }
@@ -448,6 +476,11 @@ static void send_one(struct contact *contact, struct pending *pending)
                                    : 0;
     }
     pool_send(&client->pool, pending, contact, &contact->sent);
+    if (pending->backup != NULL) {
+        pending->backup->request.request_id = pending->request_id;
+        backup_request_encode(&pending->backup->request, &contact->connection.out);
+        return;
+    }
     client_request_encode_command(pending->request_id, &command, &contact->connection.out);
 }
 
@@ -559,6 +592,15 @@ struct pending *client_submit_admin(struct kvapp_client *client,
     struct command none = {.operation = OPERATION_GET};
     struct pending *pending = pool_take(&client->pool, &none, done, context);
     pending->admin = request;
-    loop_mark(client->loop, &client->user);
+    wake(client);
     return pending;
+}
+
+void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
+                          pending_done_fn done, void *context)
+{
+    /* A get is what it is like: repeated without harm, and in need of no session. */
+    const struct command command = {.operation = OPERATION_GET};
+    pool_take(&client->pool, &command, done, context)->backup = exchange;
+    wake(client);
 }

@@ -17,6 +17,8 @@
 #include "client/session.h"
 #include "kvapp/client.h"
 #include "wire/admin.h"
+#include "wire/backup.h"
+#include "wire/native.h"
 
 enum { IN_FLIGHT_MAX = 4096 };
 
@@ -24,6 +26,13 @@ struct contact;
 
 /* The pending is gone already; the reply is borrowed. */
 typedef void (*pending_done_fn)(void *context, const struct kvapp_reply *reply);
+
+/* A request of a backup and what came; its owner's. */
+struct backup_exchange {
+    struct backup_request request;   /* without its id */
+    struct backup_response response; /* its bytes are borrowed */
+    bool answered;                   /* by `response` */
+};
 
 struct pending {
     struct list age;
@@ -36,7 +45,8 @@ struct pending {
     struct command command;            /* borrows from whoever submitted it */
     const struct admin_request *admin; /* in place of a command, borrowed; NULL: a command */
     bool has_waited;                   /* for the session; its time began anew then */
-    bool in_doubt; /* a write of which an earlier sending may have been applied */
+    bool in_doubt;                  /* a write of which an earlier sending may have been applied */
+    struct backup_exchange *backup; /* of a backup, in place of a command */
     pending_done_fn done;
     void *context;
 };

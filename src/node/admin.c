@@ -207,8 +207,7 @@ static void follow_transfer(struct kvapp_node *node, struct admin_wait *wait)
 
 static void snap(struct kvapp_node *node, struct admin_wait *wait)
 {
-    begin(node, wait, ADMIN_SNAPPING, kv_applied_index(node->kv));
-    snapshot_ask(node, wait->index);
+    begin(node, wait, ADMIN_SNAPPING, snapshot_ask(node));
 }
 
 static void follow_snapshot(struct kvapp_node *node, struct admin_wait *wait)

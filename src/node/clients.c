@@ -54,6 +54,7 @@ static void start_close(struct client *client)
     client->closing = true;
     client->ended = true;
     outbox_drop(&client->outbox);
+    backup_lost(client);
     list_remove(&client->stuck);
     io_stream_close(client->node->io, client->stream, &client->close);
 }
@@ -135,6 +136,8 @@ static int take_frame(void *context, const struct frame *frame)
         return err;
     case FRAME_ADMIN_REQUEST:
         return admin_take(client, frame->payload);
+    case FRAME_BACKUP_REQUEST:
+        return backup_take(client, frame->payload);
     default:
         return KV_ERR_MALFORMED;
     }

@@ -347,6 +347,7 @@ int node_new_on(struct io *io, const struct kvapp_node_options *options, char *e
     list_init(&node->stuck);
     list_init(&node->inbound);
     reads_init(&node->reads);
+    backups_init(node);
     tracker_init(&node->tracker, TRACKER_CAPACITY);
     io_timer_init(&node->wake, woken);
     node->signal.done = signalled;

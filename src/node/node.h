@@ -13,6 +13,7 @@
  *   step.c      one storage_flush
  *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
  *   digest.c    the state's digest ─► members; theirs was compared on the way
+ *   backup.c    backups that wait for a snapshot
  *   snapshot.c  a chunk of the snapshot that is being taken
  *   reads.c     confirmed reads ─► replies
  *   outbox.c    one send per connection
@@ -33,6 +34,7 @@
 #include "node/outbox.h"
 #include "node/tracker.h"
 #include "storage/snapshot.h"
+#include "wire/backup.h"
 #include "wire/peer.h"
 
 enum node_state {
@@ -60,6 +62,8 @@ enum {
     DRAIN_MS = 1000,
     RELEASE_NODES = 64,               /* of a tree, given back in one turn */
     SNAPSHOT_PIECE_SIZE = 256 * 1024, /* bytes of a snapshot's file in one frame */
+    BACKUPS_MAX = 2,                  /* at a time */
+    BACKUP_WAITING_MAX = 8,           /* requests of one backup not yet answered */
 };
 
 /* ---- a client's connection (clients.c) ---- */
@@ -201,8 +205,8 @@ struct snapshot {
     uint64_t index;
     uint64_t ticket;    /* must be stored before it gets its name */
     uint64_t log_bytes; /* applied since the newest one */
+    uint64_t wanted;    /* one of this index or a later one is to be taken as soon as possible */
     bool renew;         /* the newest one seems to be damaged: take another one, soon */
-    uint64_t asked;     /* somebody waits for one that holds this entry; 0: nobody */
     uint64_t began_us;
     uint64_t retry_us;
 };
@@ -229,6 +233,31 @@ struct install {
 struct full {
     bool is;
     uint64_t hand_over_us; /* not before */
+};
+
+/* One for a client (backup.c). */
+enum backup_state {
+    BACKUP_IDLE,
+    BACKUP_ASKED,
+    BACKUP_CONFIRMING, /* that this server leads */
+    BACKUP_TAKING,     /* waits for the snapshot */
+    BACKUP_OPENING,
+    BACKUP_READY,
+};
+
+struct backup {
+    struct kvapp_node *node;
+    struct client *client; /* NULL: nobody's, IDLE */
+    enum backup_state state;
+    uint64_t term;  /* in which this server is to lead */
+    uint64_t tag;   /* of the round */
+    uint64_t index; /* CONFIRMING: to be applied, 0: not known; TAKING: of the snapshot at least */
+    struct storage_snapshot_source source;
+    bool reading;                                       /* for the oldest request */
+    struct backup_request requests[BACKUP_WAITING_MAX]; /* the oldest first; no ends */
+    size_t request_count;
+    uint64_t since_us; /* the oldest waits, or, without any, nothing was asked */
+    struct io_timer timer;
 };
 
 /* A state machine in the making (restore.c). */
@@ -314,6 +343,7 @@ struct kvapp_node {
     struct digests digests;
     struct stall stall;
     struct full full;
+    struct backup backups[BACKUPS_MAX];
 
     struct io_listener *raft_listener;
     struct io_accept raft_accept;
@@ -380,8 +410,12 @@ void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
 
 /* snapshot.c */
 void snapshot_take(struct kvapp_node *node);
-/* One that holds entry `index`, which is applied, shall be taken soon. */
-void snapshot_ask(struct kvapp_node *node, uint64_t index);
+/*
+ * Has one taken as soon as possible, even if none is due. Returns the applied index, 0 when nothing
+ * was applied yet: the wish is met once storage_snapshot_newest has reached it. A disk without room
+ * is tried again every ten seconds.
+ */
+uint64_t snapshot_ask(struct kvapp_node *node);
 void snapshot_compact(struct kvapp_node *node);
 void snapshot_stop(struct kvapp_node *node);
 void snapshot_done(struct snapshot *snapshot);
@@ -469,6 +503,16 @@ void membership_record(struct kvapp_node *node);
 /* join.c: the cluster's id is asked for, then the data directory is made */
 void join_start(struct kvapp_node *node);
 void join_welcomed(struct kvapp_node *node, const struct peer_welcome *welcome);
+/* backup.c */
+void backups_init(struct kvapp_node *node);
+/* Takes in a request: 0, or the error of its bytes. */
+int backup_take(struct client *client, struct slice payload);
+/* Begins the rounds for those that were asked for in this turn. */
+void backups_ask(struct kvapp_node *node);
+void backups_release(struct kvapp_node *node, uint64_t tag, uint64_t index);
+void backups_step(struct kvapp_node *node);
+/* The client's connection is being closed. */
+void backup_lost(struct client *client);
 
 /* admin.c */
 /* Takes in a request: 0, or the error of its bytes. */

@@ -28,9 +28,6 @@ static bool is_due(const struct kvapp_node *node)
     const struct snapshot *snapshot = &node->snapshot;
     uint64_t applied = kv_applied_index(node->kv);
     uint64_t newest = storage_snapshot_newest(node->storage);
-    if (snapshot->asked > newest) {
-        return true;
-    }
     if (io_now_us(node->io) < snapshot->retry_us) {
         return false;
     }
@@ -40,9 +37,16 @@ static bool is_due(const struct kvapp_node *node)
     if (applied <= newest) {
         return false;
     }
-    return applied - newest >= node->options.snapshot_entries ||
+    return snapshot->wanted > newest || applied - newest >= node->options.snapshot_entries ||
            (snapshot->log_bytes >= node->options.snapshot_bytes &&
             snapshot->log_bytes >= kv_memory(node->kv));
+}
+
+uint64_t snapshot_ask(struct kvapp_node *node)
+{
+    node->snapshot.wanted = kv_applied_index(node->kv);
+    node->more_work = true;
+    return node->snapshot.wanted;
 }
 
 static void let_go(struct snapshot *snapshot, enum snapshot_taking_state state)
@@ -59,7 +63,6 @@ static void failed(struct kvapp_node *node, int err, const char *sentence)
 {
     let_go(&node->snapshot, SNAPSHOT_IDLE);
     node->snapshot.retry_us = io_now_us(node->io) + RETRY_US;
-    node->snapshot.asked = 0;
     admin_snapshot_failed(node, err, sentence);
     if (err == KV_ERR_IO) {
         node_fail(node, err, sentence);
@@ -119,14 +122,6 @@ static void write_chunk(struct kvapp_node *node)
         /* What it holds may have been committed by others' disks before this one's (raft.h). */
         snapshot->state = SNAPSHOT_COMMITTING;
         storage_snapshot_commit(node->storage);
-    }
-}
-
-void snapshot_ask(struct kvapp_node *node, uint64_t index)
-{
-    CHECK(index <= kv_applied_index(node->kv));
-    if (index > node->snapshot.asked) {
-        node->snapshot.asked = index;
     }
 }
 

@@ -121,6 +121,7 @@ int step_event(struct kvapp_node *node, const struct raft_event *event, struct s
     }
     if (effects->read_tag != 0) {
         reads_release(node, effects->read_tag, effects->read_index);
+        backups_release(node, effects->read_tag, effects->read_index);
     }
     CHECK(effects->commit_index >= node->commit_index);
     node->commit_index = effects->commit_index;

@@ -105,12 +105,14 @@ static void run_stages(struct kvapp_node *node)
     full_step(node);
     propose_all(node);
     reads_ask(node);
+    backups_ask(node);
     step_flush(node);
     apply_committed(node);
     if (node->state == NODE_CLOSING) {
         return; /* Its state is wrong: nothing is answered from it any more. */
     }
     digest_send(node);
+    backups_step(node);
     snapshot_take(node);
     restore_step(node);
     reads_serve(node);

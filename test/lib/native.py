@@ -20,6 +20,9 @@ KEY_SIZE_MAX, VALUE_SIZE_MAX, LIST_LIMIT_MAX = 4096, 1024 * 1024, 10000
 
 CLIENT_REQUEST, CLIENT_RESPONSE, LEADER_REDIRECT = 4, 5, 6
 PEER_HELLO, PEER_WELCOME, STATUS_REQUEST, STATUS_RESPONSE = 7, 8, 9, 10
+BACKUP_REQUEST, BACKUP_RESPONSE = 22, 23
+BACKUP_BEGIN, BACKUP_READ, BACKUP_END = range(3)
+BACKUP_PIECE_MAX = 256 * 1024
 
 (GET, PUT, DELETE, LIST, SCAN, DELETE_RANGE, OPEN_SESSION, CLOSE_SESSION, OUTCOME) = range(9)
 
@@ -27,6 +30,7 @@ OK, NOT_FOUND, CONDITION, KEY_EMPTY, KEY_TOO_LARGE, VALUE_TOO_LARGE = 0, -3, -4,
 COMMAND_UNKNOWN, SESSION_UNKNOWN, SEQUENCE_STALE = -8, -9, -10
 NOT_LEADER, NO_LEADER, OUTCOME_UNKNOWN, BUSY, TIMEOUT = -11, -12, -13, -14, -15
 STOPPED = -29
+INVALID = -2
 # Answers after which the same request, with its session, may be sent again.
 AGAIN = (NOT_LEADER, NO_LEADER, OUTCOME_UNKNOWN, BUSY, TIMEOUT, STOPPED)
 
@@ -165,8 +169,23 @@ def decode_status(payload):
     return Status(*head, role, *numbers, *texts)
 
 
+Piece = collections.namedtuple("Piece", "id index term file_size offset data")
+
+
+def decode_backup(payload):
+    reader = Reader(payload)
+    numbers = [reader.number("Q") for _ in range(5)]
+    data = reader.sized()
+    reader.finish()
+    return Piece(*numbers, data)
+
+
+def backup_request(request_id, action, offset=0, size=0):
+    return frame(BACKUP_REQUEST, struct.pack("<QIIQ", request_id, action, size, offset))
+
+
 DECODERS = {CLIENT_RESPONSE: decode_reply, LEADER_REDIRECT: decode_redirect,
-            STATUS_RESPONSE: decode_status}
+            STATUS_RESPONSE: decode_status, BACKUP_RESPONSE: decode_backup}
 
 
 def keys_of(reply):

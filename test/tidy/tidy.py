@@ -31,7 +31,8 @@ ARROWS = {
     "node": ["raft", "storage", "kv", "wire", "io"],
     "client": ["wire", "kv/command.h", "io"],
     "cli": ["client"],
-    "app": ["node", "cli", "sim", "storage", "kv/command.h", "wire/membership.h", "io/io.h"],
+    "app": ["node", "cli", "sim", "storage", "kv/command.h", "raft/membership.h", "kvapp/raft.h",
+            "wire/membership.h", "io/io.h"],
     "sim": ["node", "client", "io", "kv", "storage", "raft"],
 }
 PUBLIC = {

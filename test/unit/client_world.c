@@ -314,6 +314,58 @@ static void on_status_request(struct visit *visit, struct slice payload)
     status_response_encode(&status, &visit->out);
 }
 
+static void on_backup_read(struct visit *visit, const struct backup_request *request)
+{
+    struct world *world = visit->server->world;
+    struct world_backup *backup = &world->backup;
+    struct backup_response response = {.request_id = request->request_id};
+    if (backup->not_yet > 0) {
+        backup->not_yet--;
+        backup_response_encode(&response, &visit->out);
+        return;
+    }
+    backup->pieces++;
+    if (backup->pieces == backup->break_at) {
+        world->leader = visit->server->id % world->server_count + 1;
+        close_visit(visit);
+        return;
+    }
+    size_t offset =
+        request->offset < backup->file.size ? (size_t)request->offset : backup->file.size;
+    size_t left = backup->file.size - offset;
+    response.index = backup->index + (backup->pieces == backup->nonsense_at);
+    response.term = 1;
+    response.file_size = backup->file.size;
+    response.offset = offset;
+    response.bytes =
+        slice_of(backup->file.data + offset, left < request->size ? left : request->size);
+    backup_response_encode(&response, &visit->out);
+}
+
+static void on_backup(struct visit *visit, struct slice payload)
+{
+    struct world *world = visit->server->world;
+    struct backup_request request;
+    assert_int_equal(backup_request_decode(payload, &request), 0);
+    const struct backup_response empty = {.request_id = request.request_id};
+    if (request.action == BACKUP_BEGIN && world->leader != visit->server->id) {
+        redirect(visit, request.request_id, world->leader);
+    } else if (request.action == BACKUP_BEGIN && world->backup.refusal != 0) {
+        respond(visit, request.request_id, &(struct reply){.status = world->backup.refusal},
+                "the disk is full");
+    } else if (request.action == BACKUP_READ && visit->has_backup) {
+        on_backup_read(visit, &request);
+    } else if (request.action == BACKUP_READ) {
+        respond(visit, request.request_id, &(struct reply){.status = KV_ERR_INVALID},
+                "no backup was begun");
+    } else {
+        visit->has_backup = request.action == BACKUP_BEGIN;
+        world->backup.begins += visit->has_backup;
+        world->backup.ends += !visit->has_backup;
+        backup_response_encode(&empty, &visit->out);
+    }
+}
+
 static void on_received(struct io_receive *receive, struct slice bytes, int64_t result)
 {
     struct visit *visit = CONTAINER_OF(receive, struct visit, receive);
@@ -337,6 +389,8 @@ static void on_received(struct io_receive *receive, struct slice bytes, int64_t 
             on_status_request(visit, frame.payload);
         } else if (frame.type == FRAME_ADMIN_REQUEST) {
             on_admin_request(visit, frame.payload);
+        } else if (frame.type == FRAME_BACKUP_REQUEST) {
+            on_backup(visit, frame.payload);
         } else {
             assert_int_equal(frame.type, FRAME_CLIENT_REQUEST);
             on_request(visit, frame.payload);

@@ -14,6 +14,8 @@
 #include "kv/kv.h"
 #include "kvapp/client.h"
 #include "wire/admin.h"
+#include "wire/backup.h"
+#include "wire/native.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,6 +40,7 @@ struct visit {
     struct io_close close;
     bool sending;
     bool closing;
+    bool has_backup; /* one was begun on it */
     struct buf in;
     struct buf out;   /* what is to be sent next */
     struct buf going; /* what is being sent */
@@ -85,6 +88,20 @@ struct sighting {
     struct command command; /* its slices are gone */
 };
 
+/* The backup that whoever leads gives. */
+struct world_backup {
+    struct slice file;
+    uint64_t index;
+    unsigned not_yet;  /* so many reads are told that the file is not there yet */
+    unsigned break_at; /* this piece never comes: its connection breaks and the next server leads;
+                          0: none */
+    unsigned nonsense_at; /* this piece is one of another file; 0: none */
+    int refusal;          /* of the begin; 0: none */
+    unsigned begins;
+    unsigned pieces;
+    unsigned ends;
+};
+
 struct world {
     bool portable_io;
     struct kvapp_client *host; /* owns the loop */
@@ -100,6 +117,7 @@ struct world {
     /* The same for what operators ask: FATE_ANSWER, FATE_BUSY, FATE_BREAK or FATE_UNKNOWN. */
     enum fate (*admin_fate)(struct world *world, struct server *server,
                             const struct admin_request *request);
+    struct world_backup backup;
     unsigned puts_applied; /* that changed the map */
     struct sighting sightings[256];
     size_t sighting_count;

@@ -515,6 +515,26 @@ int kvapp_snapshot(struct kvapp_client *client, const char *address, uint64_t *r
     return KV_ERR_TIMEOUT;
 }
 
+int kvapp_backup(struct kvapp_client *client, struct kvapp_backup *backup)
+{
+    static const char bytes[] = "the state";
+    backup->index = 9;
+    backup->size = sizeof bytes - 1;
+    /* Its server is lost once on the way. */
+    if (!backup->begin(backup) || !backup->piece(backup, bytes, 5) || !backup->begin(backup)) {
+        return KV_ERR_STOPPED;
+    }
+    if (client->next_status != 0) {
+        return client->next_status;
+    }
+    for (size_t at = 0; at < backup->size; at += 3) {
+        if (!backup->piece(backup, bytes + at, 3)) {
+            return KV_ERR_STOPPED;
+        }
+    }
+    return 0;
+}
+
 void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request)
 {
     if (client->store->queued == FAKE_QUEUE_MAX) {

@@ -241,7 +241,8 @@ static void every_mistake_has_its_sentence(void **state)
          "server"},
         {"bench --limit 4", "--limit is an option of kvapp client and kvapp inspect, not of kvapp "
                             "bench"},
-        {"client --bind a:1", "--bind is an option of kvapp server, not of kvapp client"},
+        {"client --cache-size 4M",
+         "--cache-size is an option of kvapp server, not of kvapp client"},
         {"server now", "takes options only, but was given \"now\""},
         {"server --bind a:65000", "--bind: the client port of a:65000 would be beyond 65535: its "
                                   "port plus the --client-port-offset of 1000"},
@@ -328,6 +329,20 @@ static void any_words_are_either_options_or_a_sentence(void **state)
     assert_true(accepted > 1000 && refused > 1000);
 }
 
+static void directories_to_recover_from_are_gathered(void **state)
+{
+    (void)state;
+    struct parsed parsed;
+    parse_well(&parsed, "recover --data-dir a --yes b --data-dir=c", NULL);
+    assert_int_equal(parsed.options.word_count, 3);
+    static const char *const expected[] = {"a", "b", "c"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal((const char *)parsed.options.words[i].data, expected[i]);
+    }
+    assert_int_equal(options_number(&parsed.options, OPTION_YES), 1);
+    options_done(&parsed.options);
+}
+
 static void shell_words_know_only_the_options_of_ranges(void **state)
 {
     (void)state;
@@ -406,6 +421,7 @@ int main(void)
         cmocka_unit_test(mistake_in_the_environment_names_the_variable),
         cmocka_unit_test(sentence_about_a_huge_word_is_cut),
         cmocka_unit_test(any_words_are_either_options_or_a_sentence),
+        cmocka_unit_test(directories_to_recover_from_are_gathered),
         cmocka_unit_test(shell_words_know_only_the_options_of_ranges),
         cmocka_unit_test(table_is_sound_and_help_names_all_of_it),
     };

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -536,6 +537,71 @@ static void options_of_ranges_are_refused_elsewhere(void **state)
     free(text);
 }
 
+/* ---- backup ---- */
+
+static int say_whole(const char *path, char *error, size_t error_size)
+{
+    (void)path;
+    (void)error;
+    (void)error_size;
+    return 0;
+}
+
+static int say_damaged(const char *path, char *error, size_t error_size)
+{
+    (void)snprintf(error, error_size, "%s: damaged", path);
+    return KV_ERR_DAMAGED;
+}
+
+static void assert_file(const char *path, const char *content)
+{
+    char found[64] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    (void)fread(found, 1, sizeof found - 1, file);
+    (void)fclose(file);
+    assert_string_equal(found, content);
+}
+
+static void backup_gives_a_file_its_name_when_it_is_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    char folder[] = "/tmp/kvapp-verbs-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+    fixture->cli.verify_backup = say_whole;
+    assert_string_equal(run(fixture, "backup saved"), "OK, 9 bytes, all up to revision 9\n");
+    assert_file("saved", "the state");
+    assert_int_equal(access("saved.tmp", F_OK), -1);
+
+    FILE *other = fopen("saved", "w");
+    assert_non_null(other);
+    (void)fputs("older", other);
+    (void)fclose(other);
+    assert_string_equal(run(fixture, "backup saved"),
+                        "Error: saved is there already; --force replaces it\n");
+    assert_int_equal(fixture->exit_status, EXIT_USAGE);
+
+    fixture->cli.verify_backup = say_damaged;
+    assert_non_null(strstr(run(fixture, "backup saved --force"), "saved.tmp: damaged"));
+    assert_int_equal(fixture->exit_status, EXIT_NO_ANSWER);
+    assert_file("saved", "older");
+    assert_int_equal(access("saved.tmp", F_OK), -1);
+
+    fake_client_fail(fixture->cli.client, KV_ERR_TIMEOUT, "nobody answers");
+    assert_non_null(strstr(run(fixture, "backup saved --force"), "nobody answers"));
+    assert_file("saved", "older");
+    fake_client_fail(fixture->cli.client, 0, "");
+
+    fixture->cli.verify_backup = say_whole;
+    assert_string_equal(run(fixture, "backup --force saved"),
+                        "OK, 9 bytes, all up to revision 9\n");
+    assert_file("saved", "the state");
+    assert_int_equal(unlink("saved"), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 #define WITH_CLIENT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -563,6 +629,7 @@ int main(void)
         WITH_CLIENT(help_names_every_command),
         WITH_CLIENT(verbose_remarks_stay_out_of_the_replies),
         WITH_CLIENT(options_of_ranges_are_refused_elsewhere),
+        WITH_CLIENT(backup_gives_a_file_its_name_when_it_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -258,6 +258,38 @@ static void any_hello(struct prng *prng, struct buf *arena, struct peer_hello *h
     hello->address = any_address(prng, arena);
 }
 
+static void any_welcome(struct prng *prng, struct buf *arena, struct peer_welcome *welcome)
+{
+    static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
+    welcome->status = statuses[prng_between(prng, 0, 2)];
+    welcome->protocol = (uint16_t)(welcome->status == 0 ? prng_between(prng, 1, UINT16_MAX) : 0);
+    welcome->cluster_id = any_u64(prng);
+    welcome->id = any_id(prng);
+    welcome->text = any_bytes(prng, arena, 0, 100);
+}
+
+static void any_backup(struct prng *prng, struct backup_request *request)
+{
+    request->request_id = any_u64(prng);
+    request->action = (enum backup_action)prng_between(prng, 0, BACKUP_ACTION_COUNT - 1);
+    if (request->action == BACKUP_READ) {
+        request->size = (uint32_t)prng_between(prng, 1, BACKUP_PIECE_SIZE_MAX);
+        request->offset = any_u64(prng) >> 1;
+    }
+}
+
+static void any_piece(struct prng *prng, struct buf *arena, struct backup_response *piece)
+{
+    piece->request_id = any_u64(prng);
+    if (any_bool(prng)) {
+        piece->index = any_id(prng);
+        piece->term = any_id(prng);
+        piece->offset = any_u64(prng) >> 2;
+        piece->bytes = any_bytes(prng, arena, 0, 500);
+        piece->file_size = piece->offset + piece->bytes.size + prng_between(prng, 1, 500);
+    }
+}
+
 void message_random(struct prng *prng, enum message_kind kind, struct buf *arena,
                     struct message *ret_message)
 {
@@ -284,16 +316,9 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_PEER_HELLO:
         any_hello(prng, arena, &ret_message->hello);
         break;
-    case MESSAGE_PEER_WELCOME: {
-        static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
-        ret_message->welcome.status = statuses[prng_between(prng, 0, 2)];
-        ret_message->welcome.protocol =
-            (uint16_t)(ret_message->welcome.status == 0 ? prng_between(prng, 1, UINT16_MAX) : 0);
-        ret_message->welcome.cluster_id = any_u64(prng);
-        ret_message->welcome.id = any_id(prng);
-        ret_message->welcome.text = any_bytes(prng, arena, 0, 100);
+    case MESSAGE_PEER_WELCOME:
+        any_welcome(prng, arena, &ret_message->welcome);
         break;
-    }
     case MESSAGE_STATUS_REQUEST:
         ret_message->status_request_id = any_u64(prng);
         break;
@@ -321,6 +346,12 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
         break;
     case MESSAGE_ADMIN_RESPONSE:
         any_admin_response(prng, arena, &ret_message->admin_answer);
+        break;
+    case MESSAGE_BACKUP_REQUEST:
+        any_backup(prng, &ret_message->backup);
+        break;
+    case MESSAGE_BACKUP_RESPONSE:
+        any_piece(prng, arena, &ret_message->piece);
         break;
     default:
         any_raft(prng, kind, &ret_message->raft);
@@ -377,6 +408,12 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_ADMIN_RESPONSE:
         admin_response_encode(&message->admin_answer, out);
         return;
+    case MESSAGE_BACKUP_REQUEST:
+        backup_request_encode(&message->backup, out);
+        return;
+    case MESSAGE_BACKUP_RESPONSE:
+        backup_response_encode(&message->piece, out);
+        return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
         buf_append_slice(out, message->entries);
@@ -418,6 +455,10 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return admin_request_decode(frame->payload, &ret_message->admin);
     case MESSAGE_ADMIN_RESPONSE:
         return admin_response_decode(frame->payload, &ret_message->admin_answer);
+    case MESSAGE_BACKUP_REQUEST:
+        return backup_request_decode(frame->payload, &ret_message->backup);
+    case MESSAGE_BACKUP_RESPONSE:
+        return backup_response_decode(frame->payload, &ret_message->piece);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -545,6 +586,19 @@ static bool admin_response_equal(const struct admin_response *a, const struct ad
     return equal;
 }
 
+static bool backup_equal(const struct backup_request *a, const struct backup_request *b)
+{
+    return a->request_id == b->request_id && a->action == b->action && a->size == b->size &&
+           a->offset == b->offset;
+}
+
+static bool piece_equal(const struct backup_response *a, const struct backup_response *b)
+{
+    return a->request_id == b->request_id && a->index == b->index && a->term == b->term &&
+           a->file_size == b->file_size && a->offset == b->offset &&
+           slice_equal(a->bytes, b->bytes);
+}
+
 bool message_equal(const struct message *a, const struct message *b)
 {
     if (a->kind != b->kind) {
@@ -593,6 +647,10 @@ bool message_equal(const struct message *a, const struct message *b)
         return admin_request_equal(&a->admin, &b->admin);
     case MESSAGE_ADMIN_RESPONSE:
         return admin_response_equal(&a->admin_answer, &b->admin_answer);
+    case MESSAGE_BACKUP_REQUEST:
+        return backup_equal(&a->backup, &b->backup);
+    case MESSAGE_BACKUP_RESPONSE:
+        return piece_equal(&a->piece, &b->piece);
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

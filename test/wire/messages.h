@@ -7,6 +7,7 @@
 
 #include "base/prng.h"
 #include "wire/admin.h"
+#include "wire/backup.h"
 #include "wire/native.h"
 #include "wire/peer.h"
 
@@ -29,6 +30,8 @@ enum message_kind {
     MESSAGE_STATE_DIGEST,
     MESSAGE_ADMIN_REQUEST = FRAME_ADMIN_REQUEST,
     MESSAGE_ADMIN_RESPONSE,
+    MESSAGE_BACKUP_REQUEST,
+    MESSAGE_BACKUP_RESPONSE,
     MESSAGE_KIND_COUNT,
 };
 
@@ -49,6 +52,8 @@ struct message {
         struct state_digest digest;
         struct admin_request admin;
         struct admin_response admin_answer;
+        struct backup_request backup;
+        struct backup_response piece;
     };
     struct slice entries; /* of an append */
 };

@@ -543,6 +543,27 @@ static void admin_messages_that_contradict_themselves_are_malformed(void **state
     assert_each_damage_refused(&answer, answers, sizeof answers / sizeof answers[0]);
 }
 
+static void backup_messages_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message read = {.kind = MESSAGE_BACKUP_REQUEST,
+                           .backup = {.action = BACKUP_READ, .size = BACKUP_PIECE_SIZE_MAX}};
+    /* No action, a read without a size and one that is too large, an offset beyond any file; a
+     * begin and an end with a size. */
+    const struct damage reads[] = {{8, BACKUP_ACTION_COUNT}, {14, 0},        {12, 1}, {23, 0x80},
+                                   {8, BACKUP_BEGIN},        {8, BACKUP_END}};
+    assert_each_damage_refused(&read, reads, sizeof reads / sizeof reads[0]);
+
+    struct message piece = {
+        .kind = MESSAGE_BACKUP_RESPONSE,
+        .piece = {
+            .index = 1, .term = 1, .file_size = 9, .offset = 4, .bytes = slice_of("piece", 5)}};
+    /* No index, no term, a file of no size and one that is too small, one beyond any file, an
+     * offset behind the end. */
+    const struct damage pieces[] = {{8, 0}, {16, 0}, {24, 0}, {24, 8}, {31, 0x80}, {32, 5}};
+    assert_each_damage_refused(&piece, pieces, sizeof pieces / sizeof pieces[0]);
+}
+
 static void raft_messages_that_contradict_themselves_are_malformed(void **state)
 {
     (void)state;
@@ -680,6 +701,7 @@ int main(void)
         cmocka_unit_test(handshakes_that_contradict_themselves_are_malformed),
         cmocka_unit_test(snapshot_and_digest_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(admin_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(backup_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
     };
