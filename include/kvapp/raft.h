@@ -134,6 +134,7 @@ struct raft_append_request {
 /* A refusal with all zeros answers an append whose term is over: only the message's term counts. */
 struct raft_append_response {
     bool success;
+    bool lost;            /* the sender's disk lost its log, which is not repaired yet */
     uint64_t prev_index;  /* of the request that is answered: tells stale answers apart */
     uint64_t match_index; /* success: durable here and equal to the leader's log up to here */
     uint64_t hint_index;  /* failure: the follower's log can only match the leader's at or below */
@@ -275,6 +276,8 @@ struct raft_effects {
     bool membership_changed;
     bool removed;     /* this server was a member, and the committed newest membership is without
                          it: it may stop */
+    bool repaired;    /* what raft_restored.lost_until tells of is on the disk again: the driver may
+                         forget that it was lost */
     uint64_t wake_ms; /* when to send RAFT_TICKED at the latest; after what was received by then,
                          so that a leader that was heard is not missed */
 };
@@ -323,6 +326,14 @@ struct raft_restored {
     const struct raft_membership *snapshot_membership; /* NULL: no snapshot */
     const struct raft_logged_membership *memberships;  /* in the log, indexes rising; borrowed */
     size_t membership_count;
+
+    /*
+     * The disk lost entries that this server had acknowledged, and until a step says `repaired` it
+     * neither votes nor campaigns. Given at every start until then, with the same numbers.
+     */
+    uint64_t lost_until; /* no entry that it acknowledged before had a higher index; UINT64_MAX: no
+                            bound is known; 0: nothing is lost */
+    uint64_t lost_term;  /* its term on the disk when it lost them */
 };
 
 /*
@@ -373,6 +384,8 @@ uint64_t raft_room(const struct raft *raft);
 const struct raft_logged_membership *raft_membership(const struct raft *raft);
 /* The one in force when the log ended at `index`: at or above where the log begins. */
 const struct raft_membership *raft_membership_at(const struct raft *raft, uint64_t index);
+/* Whether the disk lost what is not repaired yet. */
+bool raft_is_repairing(const struct raft *raft);
 /* Whom a leader is handing over to; 0: nobody. */
 uint64_t raft_transfer_target(const struct raft *raft);
 

@@ -13,6 +13,8 @@
  * back from behind a partition, or was removed, can depose a leader that a majority hears, unless
  * that leader wants to hand over. Refused pre-votes
  * carry the own term, so that a server behind in terms, but needed, catches up.
+ *
+ * A server whose disk lost its log has no part in elections until that is repaired (repair.c).
  */
 #include "raft/internal.h"
 
@@ -131,6 +133,8 @@ static void pre_vote_request(struct raft *raft, const struct raft_message *messa
                (raft->term_leader != 0 ||
                 (raft->voted_for != 0 && raft->voted_for != message->from))) {
         refusal = "the term is taken";
+    } else if (repair_is_due(raft)) {
+        refusal = "the own log was lost";
     } else if (!log_is_as_complete(raft, &message->vote_request)) {
         refusal = "the own log is more complete";
     }
@@ -166,6 +170,8 @@ void election_vote_request(struct raft *raft, const struct raft_message *message
     const char *refusal = NULL;
     if (message->term < raft->term) {
         refusal = "the term is over";
+    } else if (repair_is_due(raft)) {
+        refusal = "the own log was lost";
     } else if (raft->voted_for != 0 && raft->voted_for != message->from) {
         refusal = "voted for another";
     } else if (!log_is_as_complete(raft, &message->vote_request)) {

@@ -42,6 +42,7 @@ static void refuse(struct raft *raft, const struct raft_message *message)
     const struct raft_append_request *request = &message->append_request;
     struct raft_append_response *response = add_response(raft, message->from);
     CHECK(request->prev_index > 0);
+    response->lost = repair_is_due(raft);
     response->prev_index = request->prev_index;
     response->read_round = request->read_round;
     uint64_t hint = trail_at_most(&raft->trail, request->prev_index - 1, request->prev_term);
@@ -76,6 +77,7 @@ static void acknowledge(struct raft *raft, uint64_t match_min)
     CHECK(raft->leader != 0);
     struct raft_append_response *response = add_response(raft, raft->leader);
     response->success = true;
+    response->lost = repair_is_due(raft);
     response->prev_index = ack->prev_index;
     response->match_index = match;
     response->read_round = ack->read_round;

@@ -51,6 +51,12 @@ struct transfer {
     bool told;       /* since the last heartbeat */
 };
 
+/* What the disk lost; see repair.c. */
+struct lost {
+    uint64_t until; /* 0: nothing, or it is repaired */
+    uint64_t term;
+};
+
 /* The state at the last raft_check. */
 struct shadow {
     bool valid;
@@ -67,6 +73,7 @@ struct shadow {
     uint64_t last_term;
     uint64_t read_round;
     uint64_t ticket_stored;
+    bool repair_due;
 };
 
 struct raft {
@@ -82,6 +89,7 @@ struct raft {
     struct trail_place snapshot; /* the newest durable one ends here */
     struct memberships memberships;
     bool term_unstored; /* the term was taken from the log at the start; the first step stores it */
+    struct lost lost;
 
     enum raft_role role;
     uint64_t leader;      /* 0: not known, or not heard for an election timeout */
@@ -198,6 +206,14 @@ void lead_probe(struct raft *raft, struct peer *peer, uint64_t next);
 void lead_send_round(struct raft *raft);
 /* Appends a membership that the core made. */
 void lead_log_membership(struct raft *raft, const struct raft_membership *membership);
+
+/* ---- repair.c: what may a server do whose disk lost its log? ---- */
+
+void repair_start(struct raft *raft, const struct raft_restored *restored);
+/* Whether it neither votes nor campaigns. */
+bool repair_is_due(const struct raft *raft);
+/* At the end of each step: something may have been committed or stored. */
+void repair_advance(struct raft *raft);
 
 /* ---- follow.c: what does a follower do with an append? ---- */
 

@@ -157,6 +157,8 @@ static void check_role(const struct raft *raft)
     CHECK(raft->transfer.target == 0 || raft->role == RAFT_LEADER);
     CHECK(!raft->grant_owed || raft->voted_for != 0);
     CHECK(!raft->grant_owed || raft->voted_for != raft->config.id);
+    /* Whose log was lost promises nothing to candidates, and is none. */
+    CHECK(!repair_is_due(raft) || (raft->role == RAFT_FOLLOWER && !raft->grant_owed));
     switch (raft->role) {
     case RAFT_FOLLOWER:
         CHECK(raft->leader != raft->config.id);
@@ -212,6 +214,7 @@ static void check_against(const struct raft *raft, const struct shadow *before)
           trail_term(&raft->trail, before->commit_index) == before->commit_term);
     CHECK(raft->reads.round >= before->read_round);
     CHECK(raft->durable.ticket_stored >= before->ticket_stored);
+    CHECK(before->repair_due || !repair_is_due(raft));
     if (raft->term > before->term) {
         return;
     }
@@ -257,5 +260,6 @@ void raft_check(struct raft *raft)
         .last_term = trail_term(&raft->trail, raft->trail.last),
         .read_round = raft->reads.round,
         .ticket_stored = raft->durable.ticket_stored,
+        .repair_due = repair_is_due(raft),
     };
 }

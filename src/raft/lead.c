@@ -215,11 +215,23 @@ void lead_probe(struct raft *raft, struct peer *peer, uint64_t next)
     replicate(raft, peer, APPENDS_AFTER_ANSWER);
 }
 
+/* Whether a refusal tells that what was acknowledged is gone: the follower says so, or refuses
+ * the very place up to which it was known to match. */
+static bool tells_of_a_loss(const struct progress *progress,
+                            const struct raft_append_response *response)
+{
+    if (progress->state == PROGRESS_SNAPSHOT) {
+        return false; /* Nothing is sent that could be refused: it is late. */
+    }
+    return (response->lost && response->hint_index < progress->match) ||
+           progress_has_lost(progress, response->prev_index);
+}
+
 static void append_refused(struct raft *raft, struct peer *peer,
                            const struct raft_append_response *response)
 {
     struct progress *progress = &peer->progress;
-    if (progress_has_lost(progress, response->prev_index)) {
+    if (tells_of_a_loss(progress, response)) {
         NEWS(raft,
              "server %" PRIu64 " refuses after %" PRIu64
              " what it had acknowledged: its log is taken for lost, term %" PRIu64,
@@ -261,6 +273,7 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
         return; /* It answers an append of an earlier term, and tells of this one. */
     }
     peer->progress.heard_ms = raft->now_ms;
+    peer->progress.repairing = response->lost;
     if (peer->progress.round < response->read_round) {
         peer->progress.round = response->read_round;
         read_advance(raft);

@@ -215,6 +215,9 @@ bool member_votes(const struct raft *raft)
 bool member_may_campaign(const struct raft *raft)
 {
     const struct memberships *memberships = &raft->memberships;
+    if (repair_is_due(raft)) {
+        return false;
+    }
     if (member_votes(raft)) {
         return true;
     }

@@ -24,6 +24,7 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
     progress->next = next;
     progress->sending = 0;
     progress->lost = false;
+    progress->repairing = false;
     progress->heard_ms = now_ms;
     progress->round = 0;
     progress->window_head = 0;

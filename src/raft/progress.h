@@ -46,6 +46,7 @@ struct progress {
     uint64_t sending;    /* the snapshot up to this index is being sent; 0: none. It may go on when
                             the log turned out to be enough. */
     bool lost;           /* the follower lost acknowledged entries, in this term */
+    bool repairing;      /* it said in its last answer that it does not vote for that */
     uint64_t heard_ms;   /* when the follower answered last in this term */
     uint64_t round;      /* the newest read round that it answered */
 

@@ -142,6 +142,7 @@ int raft_new(const struct raft_config *config, const struct raft_restored *resto
     role_start(raft);
     STORY(raft, "starts in term %" PRIu64 " with the log up to %" PRIu64 ":%" PRIu64, raft->term,
           raft->trail.last, trail_term(&raft->trail, raft->trail.last));
+    repair_start(raft, restored);
     *ret_raft = raft;
     return 0;
 failed:
@@ -176,6 +177,7 @@ static void effects_begin(struct raft *raft, struct raft_effects *effects)
     effects->snapshot_index = 0;
     effects->snapshot_term = 0;
     effects->membership_changed = false;
+    effects->repaired = false;
     raft->effects = effects;
     if (raft->term_unstored) {
         raft->term_unstored = false;
@@ -192,6 +194,7 @@ static void effects_end(struct raft *raft)
 {
     struct raft_effects *effects = raft->effects;
     struct raft_store *store = &effects->store;
+    repair_advance(raft);
     if (store->flags != 0) {
         store->term = raft->term;
         store->voted_for = raft->voted_for;
@@ -574,6 +577,11 @@ const struct raft_logged_membership *raft_membership(const struct raft *raft)
 const struct raft_membership *raft_membership_at(const struct raft *raft, uint64_t index)
 {
     return &memberships_at(&raft->memberships, index)->membership;
+}
+
+bool raft_is_repairing(const struct raft *raft)
+{
+    return repair_is_due(raft);
 }
 
 uint64_t raft_transfer_target(const struct raft *raft)

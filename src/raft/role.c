@@ -15,7 +15,7 @@
  *       role_step_down                    role_win
  *
  * A follower that the leader hands over to becomes a candidate without being a pre-candidate. One
- * without a vote stays a follower (role_wait).
+ * without a vote, or whose log was lost, stays a follower (role_wait).
  *
  * The term rises in two places: when a higher one is seen (§5.1), and when a candidate begins its
  * own. The vote is cleared only there, so a server votes once in each term.
@@ -167,9 +167,9 @@ void role_wait(struct raft *raft)
     CHECK(raft->role == RAFT_FOLLOWER);
     if (raft->leader != 0) {
         NEWS(raft,
-             "leader %" PRIu64 " not heard for %" PRIu64 " ms in term %" PRIu64
-             ": waits, for it has no vote",
-             raft->leader, raft->now_ms - raft->heard_ms, raft->term);
+             "leader %" PRIu64 " not heard for %" PRIu64 " ms in term %" PRIu64 ": waits, for %s",
+             raft->leader, raft->now_ms - raft->heard_ms, raft->term,
+             repair_is_due(raft) ? "its log was lost" : "it has no vote");
     }
     raft->leader = 0;
     raft->ack.due = false;

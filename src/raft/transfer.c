@@ -21,13 +21,14 @@ static bool may_lead(const struct raft *raft, const struct peer *peer)
     return peer->voter && !peer_is_self(raft, peer);
 }
 
-/* The one with the longest match; of equal ones who was heard last. 0: there is no other voter. */
+/* The one with the longest match; of equal ones who was heard last. One whose log was lost would
+ * not campaign. 0: there is no other voter. */
 static uint64_t most_up_to_date(const struct raft *raft)
 {
     const struct peer *best = NULL;
     for (size_t i = 0; i < raft->peer_count; i++) {
         const struct peer *peer = &raft->peers[i];
-        if (!may_lead(raft, peer)) {
+        if (!may_lead(raft, peer) || peer->progress.repairing) {
             continue;
         }
         if (best == NULL || peer->progress.match > best->progress.match ||

@@ -36,6 +36,7 @@ enum message_flags {
     FLAG_TRANSFER = 1 << 1,
     FLAG_GRANTED = 1 << 1,
     FLAG_SUCCESS = 1 << 0,
+    FLAG_LOST = 1 << 1,
     FLAG_UNHEARD = 1 << 0,
 };
 
@@ -252,7 +253,7 @@ static void append_request_encode(const struct raft_append_request *append, stru
 
 static void append_response_encode(const struct raft_append_response *response, struct buf *out)
 {
-    buf_put_u64(out, response->success ? FLAG_SUCCESS : 0);
+    buf_put_u64(out, (response->success ? FLAG_SUCCESS : 0U) | (response->lost ? FLAG_LOST : 0U));
     buf_put_u64(out, response->prev_index);
     buf_put_u64(out, response->match_index);
     buf_put_u64(out, response->hint_index);
@@ -375,7 +376,9 @@ static bool append_request_decode(struct reader *reader, uint64_t term,
 
 static void append_response_decode(struct reader *reader, struct raft_append_response *response)
 {
-    response->success = (read_flags(reader, FLAG_SUCCESS) & FLAG_SUCCESS) != 0;
+    uint64_t flags = read_flags(reader, FLAG_SUCCESS | FLAG_LOST);
+    response->success = (flags & FLAG_SUCCESS) != 0;
+    response->lost = (flags & FLAG_LOST) != 0;
     response->prev_index = reader_u64(reader);
     response->match_index = reader_u64(reader);
     response->hint_index = reader_u64(reader);

@@ -131,6 +131,10 @@ static int step(struct server *server, struct raft_event *event, const struct pa
         take_store(server, &effects->store, received);
     }
     CHECK(server->log.last == raft_last_index(server->raft));
+    if (effects->repaired) {
+        server->lost.until = 0;
+        check_repaired(server);
+    }
     if (effects->snapshot_wanted) {
         CHECK(effects->snapshot_term == log_term(&cluster->committed, effects->snapshot_index));
         server->receiving = effects->snapshot_index;
@@ -204,6 +208,7 @@ void cluster_done(struct cluster *cluster)
         forget_memory(server);
         free(server->log.at);
         free(server->disk.log.at);
+        free(server->lost.log.at);
     }
     for (uint64_t i = 0; i < cluster->known_count; i++) {
         while (cluster->known[i] != NULL) {
@@ -289,6 +294,8 @@ void server_start(struct server *server)
         .snapshot_term = snapshot_term,
         .first_index = base + 1,
         .previous_term = log_term(&server->log, base),
+        .lost_until = server->lost.until,
+        .lost_term = server->lost.term,
     };
     struct raft_logged_membership *memberships =
         find_memberships(cluster, server->log.at + base, base + 1, server->log.last - base,
@@ -383,6 +390,18 @@ void server_crash(struct server *server, size_t writes, uint64_t entries)
         apply_write(server, server->writes, entries);
     }
     forget_memory(server);
+}
+
+void server_lose_log(struct server *server, bool bounded)
+{
+    CHECK(server->raft == NULL && server->lost.until == 0);
+    uint64_t snapshot_index = server->disk.snapshot_index;
+    uint64_t last = server->disk.log.last;
+    log_copy(&server->lost.log, &server->disk.log, last);
+    server->lost.until = bounded ? (last < snapshot_index ? snapshot_index : last) : UINT64_MAX;
+    server->lost.term = server->disk.term;
+    log_reset(&server->disk.log, &server->cluster->committed, 0);
+    server->disk.snapshot_index = 0;
 }
 
 /* ---- events ---- */

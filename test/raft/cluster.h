@@ -6,12 +6,14 @@
  *               └► messages ─► on_send ─(the test decides when, or never)─► cluster_receive
  *
  * The disk is honest: what was not completed is lost in a crash, or survives in part, and nothing
- * is reported before it is on the disk. A snapshot is what was committed up to an index; it gets
- * on the disk whole, at once. Checked, each ending the process with CHECK:
+ * is reported before it is on the disk. It may lose all but term and vote, and knows it then. A
+ * snapshot is what was committed up to an index; it gets on the disk whole, at once. Checked, each
+ * ending the process with CHECK:
  *   - at most one leader in a term; its log holds everything that is committed;
  *   - the same index and term mean the same entry and the same entry before it, everywhere;
  *   - a newly committed entry is on the disks of a majority, of the old voters too while there are
- *     any, and never changes; the membership in force is the newest of the log;
+ *     any, and never changes; what a disk lost counts as there until it is repaired, and until then
+ *     its server has no part in elections; the membership in force is the newest of the log;
  *   - no leader changes the membership before an entry of its term is committed;
  *   - votes, vote requests and acknowledgements leave only when their sender's disk agrees;
  *   - a read is served at or above everything that was committed when it was asked.
@@ -61,6 +63,11 @@ struct server {
         uint64_t
             snapshot_index; /* of the newest snapshot; it holds what was committed up to there */
     } disk;
+    struct {
+        uint64_t until; /* as in raft_restored; 0: nothing */
+        uint64_t term;
+        struct entry_log log; /* what was on the disk */
+    } lost;
     struct write *writes; /* oldest first */
     struct write *writes_end;
 
@@ -134,6 +141,10 @@ void server_start(struct server *server);
  * and `entries` entries, but not its term and vote.
  */
 void server_crash(struct server *server, size_t writes, uint64_t entries);
+
+/* The disk of a server that is down loses the log and the snapshot; is it known up to where there
+ * were entries? Not again before it is repaired. */
+void server_lose_log(struct server *server, bool bounded);
 
 /* Steps; each returns what raft_step returned. */
 int server_tick(struct server *server);

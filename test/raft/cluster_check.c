@@ -62,10 +62,22 @@ void check_leader(struct cluster *cluster, struct server *server, uint64_t term)
 
 static bool disk_has(const struct server *server, uint64_t index, struct entry entry)
 {
+    if (server->lost.until != 0 && log_has(&server->lost.log, index, entry)) {
+        return true;
+    }
     if (index <= server->disk.snapshot_index) {
         return log_has(&server->cluster->committed, index, entry);
     }
     return log_has(&server->disk.log, index, entry);
+}
+
+void check_repaired(const struct server *server)
+{
+    const struct entry_log *committed = &server->cluster->committed;
+    for (uint64_t i = 1; i <= committed->last && i <= server->lost.log.last; i++) {
+        struct entry entry = log_get(committed, i);
+        CHECK(!log_has(&server->lost.log, i, entry) || disk_has(server, i, entry));
+    }
 }
 
 const struct raft_membership *newest_membership(const struct cluster *cluster,
@@ -151,6 +163,10 @@ void check_commit(struct cluster *cluster, struct server *server, uint64_t commi
 void check_message(const struct server *server, const struct raft_message *message)
 {
     CHECK(message->from == server->id);
+    if (server->lost.until != 0) {
+        CHECK(message->type != RAFT_VOTE_REQUEST);
+        CHECK(message->type != RAFT_VOTE_RESPONSE || !message->vote_response.granted);
+    }
     if (message->type == RAFT_VOTE_REQUEST && !message->vote_request.pre) {
         CHECK(server->disk.term == message->term);
         CHECK(server->disk.voted_for == server->id);

@@ -17,6 +17,8 @@ const struct raft_membership *newest_membership(const struct cluster *cluster,
 /* The core believes in the membership that its log says. */
 void check_membership(const struct server *server);
 void check_commit(struct cluster *cluster, struct server *server, uint64_t commit_index);
+/* What the server's disk had lost, and is committed, is there again. */
+void check_repaired(const struct server *server);
 /* The server may promise what the message does. */
 void check_message(const struct server *server, const struct raft_message *message);
 

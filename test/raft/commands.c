@@ -418,6 +418,17 @@ static bool command_crash(struct stage *stage, const struct words *words)
     return true;
 }
 
+/* "lose ID": the bound is known; "lose ID unbounded". */
+static bool command_lose(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    if (server->raft != NULL) {
+        return false;
+    }
+    server_lose_log(server, words->count == 2);
+    return true;
+}
+
 static bool command_cut(struct stage *stage, const struct words *words)
 {
     struct link link = {.from = 0};
@@ -542,6 +553,7 @@ static const struct {
     {"pause", command_pause, 2},
     {"resume", command_pause, 2},
     {"crash", command_crash, 2},
+    {"lose", command_lose, 2},
     {"cut", command_cut, 2},
     {"partition", command_partition, 4},
     {"heal", command_heal, 1},

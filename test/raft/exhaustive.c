@@ -14,7 +14,9 @@
  *   - every moment at which a leader may be asked for a membership in which one server, perhaps
  *     itself, goes or comes back;
  *   - every moment at which any server may crash, with every prefix of its unfinished writes
- *     surviving, down to single entries.
+ *     surviving, down to single entries;
+ *   - every moment at which any server may crash and find that its disk lost the log, when no other
+ *     has, with and without a bound on what was lost.
  * All invariants are checked in every state: those of each core (raft_check, in builds with
  * assertions) and those across servers that small.c lists.
  *
@@ -31,13 +33,14 @@
  * first is then as it always is.
  *
  *     exhaustive                   the scopes below, in seconds
- *     exhaustive LED ELECTIONS ENTRIES CRASHES HEARTBEATS READS [COMPACTIONS [CHANGES]]
+ *     exhaustive LED ELECTIONS ENTRIES CRASHES HEARTBEATS READS [COMPACTIONS [CHANGES [LOSSES]]]
  *                                  one scope, however large
  *
  * "exhaustive 1 1 2 1 0 0", the second of two elections, two entries and one crash in any order,
  * has 15132224 states and 87146073 transitions; without sanitizers it took two minutes, and about
  * a hundred bytes of memory a state. "exhaustive 1 1 0 1 0 0 0 1", a change of the membership, a
- * crash and a second election, took forty seconds.
+ * crash and a second election, took forty seconds. "exhaustive 1 1 1 0 0 0 0 0 1", a lost log, an
+ * entry and a second election, has 664903 states.
  *
  * The search runs in a process of its own and keeps its path where the parent sees it. When a
  * check ends the search, the parent tells the path's story, step by step, up to the same check.
@@ -241,10 +244,10 @@ static void every_order_is_safe(void **state)
 {
     const struct small_budget *budget = *state;
     printf("# %s, then %u elections, %u entries, %u crashes, %u heartbeats, %u reads, "
-           "%u compactions, %u changes",
+           "%u compactions, %u changes, %u losses",
            budget->led ? "server 1 leads" : "new servers", budget->elections, budget->entries,
-           budget->crashes, budget->heartbeats, budget->reads, budget->compactions,
-           budget->changes);
+           budget->crashes, budget->heartbeats, budget->reads, budget->compactions, budget->changes,
+           budget->losses);
     (void)fflush(stdout);
     struct path *path =
         mmap(NULL, sizeof *path, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -280,7 +283,7 @@ static uint8_t scope_number(const char *text)
 int main(int argc, char **argv)
 {
     struct small_budget chosen = {.elections = 0};
-    if (argc >= 7 && argc <= 9) {
+    if (argc >= 7 && argc <= 10) {
         chosen = (struct small_budget){
             .led = scope_number(argv[1]) > 0,
             .elections = scope_number(argv[2]),
@@ -289,7 +292,8 @@ int main(int argc, char **argv)
             .heartbeats = scope_number(argv[5]),
             .reads = scope_number(argv[6]),
             .compactions = argc >= 8 ? scope_number(argv[7]) : 0,
-            .changes = argc == 9 ? scope_number(argv[8]) : 0,
+            .changes = argc >= 9 ? scope_number(argv[8]) : 0,
+            .losses = argc == 10 ? scope_number(argv[9]) : 0,
         };
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(every_order_is_safe, &chosen),
@@ -308,6 +312,7 @@ int main(int argc, char **argv)
         {.led = true, .compactions = 1, .changes = 1},
         {.led = true, .crashes = 1, .changes = 1},
         {.led = true, .elections = 1, .changes = 1},
+        {.led = true, .elections = 1, .losses = 1},
     };
     const struct CMUnitTest tests[] = {
         {.name = "one_election_one_entry_and_a_crash_in_every_order_are_safe",
@@ -343,6 +348,9 @@ int main(int argc, char **argv)
         {.name = "a_change_of_the_membership_and_an_election_in_every_order_are_safe",
          .test_func = every_order_is_safe,
          .initial_state = &scopes[10]},
+        {.name = "a_lost_log_and_a_second_election_in_every_order_are_safe",
+         .test_func = every_order_is_safe,
+         .initial_state = &scopes[11]},
     };
     return cmocka_run_group_tests_name("every order of a small raft", tests, NULL, NULL);
 }

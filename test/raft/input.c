@@ -102,6 +102,7 @@ static struct raft_message any_message(struct prng *prng, const struct raft *raf
     case RAFT_APPEND_RESPONSE:
         message.append_response = (struct raft_append_response){
             .success = prng_chance(prng, 1, 2),
+            .lost = prng_chance(prng, 1, 4),
             .prev_index = near(prng, raft_last_index(raft)),
             .match_index = near(prng, raft_last_index(raft)),
             .hint_index = near(prng, raft_last_index(raft)),

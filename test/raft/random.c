@@ -1,6 +1,7 @@
 /*
  * Random worlds: a cluster under loss, replay, delay, reordering, cut links, pauses, slow and
- * stalled disks, crashes that lose what was not synced, restarts, proposals and reads; snapshots
+ * stalled disks, crashes that lose what was not synced, disks of a minority that lose their log,
+ * restarts, proposals and reads; snapshots
  * that are taken, sent, lost, and installed late, twice or just before a crash. cluster.c
  * checks safety after every step. Then the world calms down and must come to life: a leader within
  * ten election timeouts, and everything committed on every server within twenty.
@@ -60,9 +61,10 @@ struct world {
     uint64_t disk_max_ms;
     uint64_t disk_slow; /* percent of writes that take very long */
     uint64_t chaos_max_ms;
-    uint64_t compaction; /* percent of chaos that is not violence */
-    uint64_t churn;      /* percent of clients that change the membership */
-    uint64_t violence;   /* percent of chaos that is not a client */
+    uint64_t compaction;  /* percent of chaos that is not violence */
+    uint64_t churn;       /* percent of clients that change the membership */
+    uint64_t violence;    /* percent of chaos that is not a client */
+    uint64_t loss_of_log; /* percent of starts */
 
     bool cut[RAFT_MEMBERS_MAX + 1][RAFT_MEMBERS_MAX + 1];
     uint64_t paused_until_ms[RAFT_MEMBERS_MAX + 1];
@@ -71,6 +73,7 @@ struct world {
 
     uint64_t compactions;
     uint64_t installs;
+    uint64_t losses;
 };
 
 static uint64_t draw(struct world *world, uint64_t low, uint64_t high)
@@ -260,6 +263,31 @@ static void end_snapshot(struct world *world, struct server *server,
     CHECK(server_snapshot_ended(server, ended) == 0);
 }
 
+/* A minority of the disks may have lost their logs at the same time. */
+static bool may_lose_log(const struct world *world, const struct server *server)
+{
+    const struct cluster *cluster = &world->cluster;
+    size_t lost = 1;
+    for (size_t i = 0; i < cluster->count; i++) {
+        lost += cluster->servers[i].lost.until != 0;
+    }
+    return server->lost.until == 0 && lost <= (cluster->count - 1) / 2;
+}
+
+static void start(struct world *world, struct server *server)
+{
+    if (percent(world, world->loss_of_log) && may_lose_log(world, server)) {
+        server_lose_log(server, percent(world, 80));
+        world->losses += server->lost.until != 0;
+        if (world->story) {
+            printf("# %6" PRIu64 "  %" PRIu64 ": lost its log up to %" PRIu64 " in term %" PRIu64
+                   "\n",
+                   world->cluster.now_ms, server->id, server->lost.until, server->lost.term);
+        }
+    }
+    server_start(server);
+}
+
 static void violence(struct world *world)
 {
     struct server *server = cluster_server(&world->cluster, draw(world, 1, world->cluster.count));
@@ -272,12 +300,12 @@ static void violence(struct world *world)
         if (server->raft != NULL) {
             crash(world, server);
         } else {
-            server_start(server);
+            start(world, server);
         }
         break;
     case 1:
         if (server->raft == NULL) {
-            server_start(server);
+            start(world, server);
         }
         break;
     case 2:
@@ -464,6 +492,17 @@ static void run_until(struct world *world, uint64_t end_ms)
     world->cluster.now_ms = end_ms;
 }
 
+/* Who is not repaired lacks a bound that was reached, and a term that began since. */
+static void check_repaired(const struct cluster *cluster, const struct server *leader)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct server *server = &cluster->servers[i];
+        CHECK(raft_is_repairing(server->raft) == (server->lost.until != 0));
+        CHECK(server->lost.until == 0 || (server->lost.until > raft_commit_index(leader->raft) &&
+                                          server->lost.term == raft_term(leader->raft)));
+    }
+}
+
 static void calm_down(struct world *world)
 {
     world->calm = true;
@@ -491,6 +530,7 @@ static void check_alive(struct world *world)
     CHECK(cluster_leader(cluster) == leader);
     CHECK(cluster->reads_served > served);
     churn_check_calm(cluster, leader);
+    check_repaired(cluster, leader);
 }
 
 struct totals {
@@ -498,6 +538,7 @@ struct totals {
     uint64_t committed;
     uint64_t compactions;
     uint64_t installs;
+    uint64_t losses;
     uint64_t reads;
     uint64_t terms;
 };
@@ -516,6 +557,8 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
     if (changing) {
         world->churn = draw(world, 1, 30);
         world->cluster.config.membership.count = draw(world, 1, count);
+    } else {
+        world->loss_of_log = draw(world, 0, 1) == 0 ? 0 : draw(world, 1, 80);
     }
     for (uint64_t id = 1; id <= count; id++) {
         server_start(cluster_server(&world->cluster, id));
@@ -527,10 +570,12 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
     check_alive(world);
     uint64_t terms = raft_term(cluster_leader(&world->cluster)->raft);
     printf(": %" PRIu64 " entries, %" PRIu64 " reads, term %" PRIu64 ", %" PRIu64
-           " snapshots, %" PRIu64 " installed\n",
-           committed, world->cluster.reads_served, terms, world->compactions, world->installs);
+           " snapshots, %" PRIu64 " installed, %" PRIu64 " logs lost\n",
+           committed, world->cluster.reads_served, terms, world->compactions, world->installs,
+           world->losses);
     totals->compactions += world->compactions;
     totals->installs += world->installs;
+    totals->losses += world->losses;
     totals->changes += churn_changes(&world->cluster);
     totals->committed += committed;
     totals->reads += world->cluster.reads_served;
@@ -572,6 +617,7 @@ static void random_worlds_are_safe_and_come_to_life(void **state)
     assert_true(totals.compactions >= worlds->count);
     assert_true(worlds->servers == 1 || totals.installs >= worlds->count / 4);
     assert_true(!worlds->changing || totals.changes >= worlds->count);
+    assert_true(worlds->changing || worlds->servers == 1 || totals.losses >= worlds->count / 4);
 }
 
 static uint64_t number(const char *text, uint64_t otherwise)

@@ -38,13 +38,13 @@
  *   install S             ... and its core is told; `install S N`: of an older one, once more
  *   sent A->B N, unsent A->B N    A learns what became of the snapshot up to N for B
  *   crash S, restart S    what was not stored is lost
- *   pause S, resume S     settle and run leave S alone
- *   cut A->B, cut A-B     messages sent there are lost; partition S ... | S ...; heal
- *   settle                delivers and stores until nothing is left
- *   run N                 N ms pass with a fast network and disk; shows only changes of roles
- *   state, logs           show the servers; in the logs a bar stands behind the commit index
- *   members               show the membership that each server has in force
- *   quietly COMMAND       shows only changes of roles
+ *   lose S                the disk of S, which is down, loses its log, up to an entry that is
+ * known; `lose S unbounded`: nobody knows up to where pause S, resume S     settle and run leave S
+ * alone cut A->B, cut A-B     messages sent there are lost; partition S ... | S ...; heal settle
+ * delivers and stores until nothing is left run N                 N ms pass with a fast network and
+ * disk; shows only changes of roles state, logs           show the servers; in the logs a bar
+ * stands behind the commit index members               show the membership that each server has in
+ * force quietly COMMAND       shows only changes of roles
  */
 #ifndef TEST_RAFT_SCRIPT_H
 #define TEST_RAFT_SCRIPT_H

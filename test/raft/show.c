@@ -118,7 +118,10 @@ static void describe_response(const struct raft_append_response *response, char 
                       response->prev_index, response->hint_index, response->hint_term);
     }
     if (response->read_round != 0) {
-        (void)snprintf(text + at, size - (size_t)at, ", round %" PRIu64, response->read_round);
+        at += snprintf(text + at, size - (size_t)at, ", round %" PRIu64, response->read_round);
+    }
+    if (response->lost) {
+        (void)snprintf(text + at, size - (size_t)at, ", log lost");
     }
 }
 

@@ -47,8 +47,21 @@ static void check_leader(struct small_world *world, size_t i, uint64_t term)
 static bool disk_has(const struct small_world *world, const struct small_server *server,
                      uint64_t index, struct small_entry entry)
 {
+    if (server->lost.until != 0 && small_log_has(&server->lost.log, index, entry)) {
+        return true;
+    }
     bool in_snapshot = index <= server->disk.snapshot;
     return small_log_has(in_snapshot ? &world->committed : &server->disk.log, index, entry);
+}
+
+/* What was lost and is committed is on the disk again. */
+static void check_repaired(const struct small_world *world, struct small_server *server)
+{
+    server->lost.until = 0;
+    for (size_t i = 1; i <= world->committed.last; i++) {
+        struct small_entry entry = world->committed.at[i - 1];
+        CHECK(!small_log_has(&server->lost.log, i, entry) || disk_has(world, server, i, entry));
+    }
 }
 
 static void check_on_majority(const struct small *small, size_t self, uint64_t index,
@@ -93,6 +106,10 @@ static void check_commit(struct small *small, size_t self)
 static void check_message(const struct small_world *world, const struct small_server *server,
                           const struct raft_message *message)
 {
+    if (server->lost.until != 0) {
+        CHECK(message->type != RAFT_VOTE_REQUEST);
+        CHECK(message->type != RAFT_VOTE_RESPONSE || !message->vote_response.granted);
+    }
     if (message->type == RAFT_VOTE_REQUEST && !message->vote_request.pre) {
         CHECK(server->disk.term == message->term);
         CHECK(server->disk.voted_for == message->from);
@@ -187,6 +204,7 @@ static void make_flight(const struct small_server *server, const struct raft_mes
     }
     case RAFT_APPEND_RESPONSE:
         flight->message.append_response.success = message->append_response.success;
+        flight->message.append_response.lost = message->append_response.lost;
         flight->message.append_response.prev_index = message->append_response.prev_index;
         flight->message.append_response.match_index = message->append_response.match_index;
         flight->message.append_response.hint_index = message->append_response.hint_index;
@@ -236,6 +254,10 @@ static void step(struct small *small, size_t self, struct raft_event *event,
     CHECK(server->log.last == raft_last_index(small->cores[self]));
     CHECK(small_membership(&server->log, server->log.last) ==
           small_encode(&raft_membership(small->cores[self])->membership));
+    if (effects->repaired) {
+        check_repaired(&small->world, server);
+        memset(&server->lost, 0, sizeof server->lost);
+    }
     if (effects->snapshot_wanted) {
         CHECK(effects->snapshot_term ==
               small_log_term(&small->world.committed, effects->snapshot_index));
@@ -285,6 +307,8 @@ static struct raft *new_core(const struct small *small, size_t self)
         .snapshot_term = small_log_term(&server->log, server->disk.snapshot),
         .first_index = base + 1,
         .previous_term = small_log_term(&server->log, base),
+        .lost_until = server->lost.until,
+        .lost_term = server->lost.term,
     };
     struct raft_membership snapshot =
         small_decode(small_membership(&server->log, server->disk.snapshot));
@@ -347,14 +371,11 @@ static uint64_t complete_writes(struct small_world *world, size_t self, size_t c
     return ticket;
 }
 
-static void crash(struct small *small, size_t self, const struct small_event *event)
+/* From what the disk holds. */
+static void restart(struct small *small, size_t self)
 {
     struct small_server *server = &small->world.servers[self];
-    struct small_world *world = &small->world;
-    (void)complete_writes(world, self, event->writes);
-    if (event->entries > 0) {
-        apply_write(server, &world->committed, &server->writes[0], event->entries);
-    }
+    const struct small_world *world = &small->world;
     uint8_t snapshot = server->disk.snapshot;
     if (small_log_term(&server->disk.log, snapshot) !=
         small_log_term(&world->committed, snapshot)) {
@@ -372,6 +393,31 @@ static void crash(struct small *small, size_t self, const struct small_event *ev
     small_save_core(fresh, &copy);
     raft_free(fresh);
     small_load_core(small->cores[self], &copy);
+}
+
+static void crash(struct small *small, size_t self, const struct small_event *event)
+{
+    struct small_server *server = &small->world.servers[self];
+    struct small_world *world = &small->world;
+    (void)complete_writes(world, self, event->writes);
+    if (event->entries > 0) {
+        apply_write(server, &world->committed, &server->writes[0], event->entries);
+    }
+    restart(small, self);
+}
+
+static void lose_log(struct small *small, size_t self, const struct small_event *event)
+{
+    struct small_server *server = &small->world.servers[self];
+    (void)complete_writes(&small->world, self, event->writes);
+    server->lost.log = server->disk.log;
+    uint8_t last = server->disk.log.last;
+    uint8_t end = last < server->disk.snapshot ? server->disk.snapshot : last;
+    server->lost.until = event->flight == 0 ? end : UINT64_MAX;
+    server->lost.term = server->disk.term;
+    server->disk.log = (struct small_log){.last = 0};
+    server->disk.snapshot = 0;
+    restart(small, self);
 }
 
 /* ---- steps ---- */
@@ -513,6 +559,10 @@ void small_step(struct small *small, const struct small_event *event)
     case SMALL_CRASH:
         world->left.crashes--;
         crash(small, self, event);
+        break;
+    case SMALL_LOSE:
+        world->left.losses--;
+        lose_log(small, self, event);
         break;
     }
 }

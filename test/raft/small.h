@@ -41,6 +41,7 @@ struct small_budget {
     uint8_t reads;
     uint8_t compactions; /* snapshots of all that is committed, by anybody */
     uint8_t changes;     /* of the membership: one server goes or comes back */
+    uint8_t losses;      /* crashes in which the disk loses the log, but not term and vote */
 };
 
 struct small_entry {
@@ -70,6 +71,11 @@ struct small_server {
         struct small_log log;
         uint8_t snapshot; /* what was committed up to here */
     } disk;
+    struct {
+        uint64_t until; /* as in raft_restored; 0: nothing */
+        uint64_t term;
+        struct small_log log; /* what was on the disk */
+    } lost;
     uint8_t receiving;                           /* the snapshot that the core wants; 0: none */
     struct small_write writes[SMALL_WRITES_MAX]; /* oldest first */
     size_t write_count;
@@ -142,6 +148,7 @@ enum small_event_type {
     SMALL_INSTALL, /* ... and the core hears of it */
     SMALL_SENT,    /* a leader learns how the sending to the server `flight` ended */
     SMALL_CRASH,   /* ... and restart; `writes` whole writes and `entries` of the next survive */
+    SMALL_LOSE,    /* the same, and then the log is lost; `flight` 1: nobody knows up to where */
 };
 
 struct small_event {

@@ -45,6 +45,18 @@ static void add_deliveries(const struct small *small, struct small_event *events
     }
 }
 
+/* Nothing but a term is no log. A minority may have lost theirs. */
+static bool may_lose_log(const struct small *small, size_t self)
+{
+    bool any = false;
+    for (size_t i = 0; i < SMALL_SERVERS; i++) {
+        any = any || small->world.servers[i].lost.until != 0;
+    }
+    const struct small_server *server = &small->world.servers[self];
+    return small->world.left.losses > 0 && !any &&
+           (server->disk.log.last > 0 || server->disk.snapshot > 0);
+}
+
 static void add_disk(const struct small *small, size_t self, struct small_event *events,
                      size_t *count)
 {
@@ -54,6 +66,14 @@ static void add_disk(const struct small *small, size_t self, struct small_event 
         event.writes = (uint8_t)i;
         add(events, count, event);
     }
+    event.type = SMALL_LOSE;
+    for (size_t i = 0; may_lose_log(small, self) && i <= server->write_count; i++) {
+        event.writes = (uint8_t)i;
+        for (event.flight = 0; event.flight <= 1; event.flight++) {
+            add(events, count, event);
+        }
+    }
+    event.flight = 0;
     if (small->world.left.crashes == 0) {
         return;
     }
@@ -159,7 +179,8 @@ void small_describe(const struct small *small, const struct small_event *event, 
                            "has received a snapshot",
                            "installs it",
                            "hears of a snapshot's end",
-                           "crashes and restarts"};
+                           "crashes and restarts",
+                           "crashes, loses its log, and restarts"};
     char more[64] = "";
     if (event->type <= SMALL_DELIVER_OFF) {
         const struct raft_message *message = &small->world.flights[event->flight].message;
@@ -169,7 +190,8 @@ void small_describe(const struct small *small, const struct small_event *event, 
                                                                   : types[message->type];
         (void)snprintf(more, sizeof more, " %s of %" PRIu64 " in term %" PRIu64, type,
                        message->from, message->term);
-    } else if (event->type == SMALL_STORE || event->type == SMALL_CRASH) {
+    } else if (event->type == SMALL_STORE || event->type == SMALL_CRASH ||
+               event->type == SMALL_LOSE) {
         (void)snprintf(more, sizeof more, ", %u of %zu writes", event->writes,
                        small->world.servers[event->server].write_count);
     }

@@ -38,6 +38,12 @@ static void put_name(struct key *key, uint64_t id)
     put(key, key->names[id]);
 }
 
+/* As in raft_restored.lost_until. */
+static void put_bound(struct key *key, uint64_t bound)
+{
+    put(key, bound == UINT64_MAX ? UINT8_MAX : bound);
+}
+
 static void put_membership(struct key *key, uint8_t membership)
 {
     unsigned renamed = 0;
@@ -84,6 +90,7 @@ static void put_progress(struct key *key, const struct progress *progress)
     put(key, progress->round);
     put(key, progress->sending);
     put(key, progress->lost);
+    put(key, progress->repairing);
     put(key, progress->window_count);
     for (size_t i = 0; i < progress->window_count; i++) {
         put(key, progress_in_flight(progress, i));
@@ -98,6 +105,8 @@ static void put_core(struct key *key, const struct raft *raft)
     put_name(key, raft->leader);
     put_name(key, raft->term_leader);
     put(key, raft->term_unstored);
+    put_bound(key, raft->lost.until);
+    put(key, raft->lost.term);
     put(key, raft->commit_index);
     put(key, raft->trail.base.index);
     put(key, raft->snapshot.index);
@@ -147,6 +156,9 @@ static void put_server(struct key *key, const struct small_server *server)
     put_name(key, server->disk.voted_for);
     put_log(key, &server->disk.log);
     put(key, server->disk.snapshot);
+    put_bound(key, server->lost.until);
+    put(key, server->lost.term);
+    put_log(key, &server->lost.log);
     put(key, server->receiving);
     put_log(key, &server->log);
     put(key, server->write_count);
@@ -205,6 +217,7 @@ static void put_message(struct key *key, const struct small_flight *flight)
         break;
     case RAFT_APPEND_RESPONSE:
         put(key, message->append_response.success);
+        put(key, message->append_response.lost);
         put(key, message->append_response.prev_index);
         put(key, message->append_response.match_index);
         put(key, message->append_response.hint_index);
@@ -247,6 +260,7 @@ static void put_history(struct key *key, const struct small_world *world)
     put(key, world->left.reads);
     put(key, world->left.compactions);
     put(key, world->left.changes);
+    put(key, world->left.losses);
     put_log(key, &world->committed);
     for (size_t i = 0; i < world->committed.last; i++) {
         put(key, world->commit_terms[i]);

@@ -101,9 +101,9 @@ static void any_raft(struct prng *prng, enum message_kind kind, struct raft_mess
         any_append(prng, raft);
         break;
     case RAFT_APPEND_RESPONSE:
-        raft->append_response =
-            (struct raft_append_response){any_bool(prng), any_u64(prng), any_u64(prng),
-                                          any_u64(prng),  any_u64(prng), any_u64(prng)};
+        raft->append_response = (struct raft_append_response){
+            any_bool(prng), any_bool(prng), any_u64(prng), any_u64(prng),
+            any_u64(prng),  any_u64(prng),  any_u64(prng)};
         break;
     case RAFT_SNAPSHOT_REQUEST:
         UNREACHABLE();
@@ -495,6 +495,7 @@ static bool raft_equal(const struct raft_message *a, const struct raft_message *
         return append_equal(&a->append_request, &b->append_request);
     case RAFT_APPEND_RESPONSE:
         return a->append_response.success == b->append_response.success &&
+               a->append_response.lost == b->append_response.lost &&
                a->append_response.prev_index == b->append_response.prev_index &&
                a->append_response.match_index == b->append_response.match_index &&
                a->append_response.hint_index == b->append_response.hint_index &&

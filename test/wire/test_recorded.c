@@ -376,6 +376,9 @@ static void record_appends(struct buf *out)
     message.raft.append_response = (struct raft_append_response){
         .prev_index = 102, .hint_index = 90, .hint_term = 4, .read_round = 9};
     record(out, "append_failure", "the log ends at 90, of term 4", &message);
+    message.raft.append_response =
+        (struct raft_append_response){.lost = true, .prev_index = 102, .read_round = 9};
+    record(out, "append_lost", "the disk lost the log", &message);
 }
 
 static void peer_messages_are_as_recorded(struct buf *out)
