@@ -208,12 +208,17 @@ static void add_snapshot(struct inspection *inspection, uint64_t index, const ch
     }
 }
 
-/* A snapshot that settle.c of src/storage has put out of the way. */
+/* What settle.c and aside.c of src/storage have put out of the way: a snapshot, or all there was.
+ */
 static bool is_set_aside(const char *name)
 {
     static const char suffix[] = ".damaged";
+    static const char prefix[] = "damaged-";
     char whole[SNAPSHOT_NAME_SIZE];
     size_t size = strlen(name);
+    if (strncmp(name, prefix, strlen(prefix)) == 0) {
+        return true;
+    }
     if (size < sizeof suffix || size - (sizeof suffix - 1) >= sizeof whole ||
         strcmp(name + size - (sizeof suffix - 1), suffix) != 0) {
         return false;
@@ -425,7 +430,8 @@ static void look_for_missing(struct inspection *inspection)
 {
     bool log = has_log(inspection, false);
     bool state = has_log(inspection, true);
-    bool used = state || inspection->vote.term != 0 || inspection->vote.synced_sequence != 0;
+    const struct vote *vote = &inspection->vote;
+    bool used = state || vote->synced_sequence != 0 || (vote->term != 0 && vote->lost_until == 0);
     if (!inspection->has_identity) {
         inspection_find(inspection, VERDICT_REFUSED, "IDENTITY", UINT64_MAX,
                         "is missing, though the directory holds %s", state ? "a log" : "votes");
@@ -437,8 +443,26 @@ static void look_for_missing(struct inspection *inspection)
         inspection_find(inspection, VERDICT_REFUSED, "log-*", UINT64_MAX,
                         "the log is missing: VOTE knows of batch %" PRIu64,
                         inspection->vote.synced_sequence);
-    } else if (!log) {
+    } else if (!log && vote->lost_until == 0) {
         inspection_note(inspection, "the first start did not finish; the next one goes on with it");
+    }
+}
+
+/* As aside.c of src/storage. */
+static void look_for_loss(struct inspection *inspection)
+{
+    const struct vote *vote = &inspection->vote;
+    if (vote->aside != 0) {
+        inspection_note(inspection,
+                        "damaged-%04" PRIu64 ": log and snapshots are being moved there, because "
+                        "something of them was damaged; the next start goes on with it",
+                        vote->aside);
+    }
+    if (vote->lost_until != 0) {
+        inspection_note(inspection,
+                        "the log was lost in term %" PRIu64
+                        "; the other servers repair it, and this one does not vote until then",
+                        vote->lost_term);
     }
 }
 
@@ -478,6 +502,7 @@ int inspection_open(struct inspection *inspection, const char *path, char *error
         read_votes(inspection);
     }
     look_for_missing(inspection);
+    look_for_loss(inspection);
     sort_names(inspection);
     return 0;
 }

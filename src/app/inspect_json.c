@@ -93,6 +93,11 @@ static json_t *votes_json(const struct inspection *inspection)
             set_number(object, "record", vote->sequence);
             set_number(object, "synced_batch", vote->synced_sequence);
             set_number(object, "first_segment", vote->first_segment);
+            bool bounded = vote->lost_until != UINT64_MAX;
+            set(object, "lost_until",
+                bounded ? json_integer((json_int_t)vote->lost_until) : json_null());
+            set_number(object, "lost_term", vote->lost_term);
+            set_number(object, "aside", vote->aside);
         }
         CHECK(json_array_append_new(votes, object) == 0);
     }

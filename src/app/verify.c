@@ -67,9 +67,11 @@ static void print_verdict(const struct inspection *inspection)
     }
     print_totals(inspection);
     if (refused) {
-        printf("Leave this server stopped, the others go on without it; do not start it with an "
-               "empty or an older\ndirectory, since it would vote without knowing what it has "
-               "acknowledged.\n");
+        printf(
+            "Where only log or snapshots are wrong, a server of a cluster sets them aside when it "
+            "starts, and the\nothers repair it. Else leave it stopped, the others go on without "
+            "it; do not start it with an empty or\nan older directory, since it would vote "
+            "without knowing what it has acknowledged.\n");
     }
 }
 

@@ -80,6 +80,8 @@ static int start_raft(struct kvapp_node *node, const struct storage_restored *re
         .run_count = restored->run_count,
         .memberships = memberships->logged,
         .membership_count = memberships->count,
+        .lost_until = restored->lost_until,
+        .lost_term = restored->lost_term,
     };
     node->stall.limit_ms = config.disk_stall_ms;
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
@@ -184,6 +186,7 @@ void node_open_storage(struct kvapp_node *node)
         .node_id = node->config.id,
         .segment_size = node->options.segment_size,
         .cache_size = node->options.cache_size,
+        .may_repair = node->config.members.count != 1,
         .trace = &node->trace,
         .handler = &storage_events,
         .context = node,

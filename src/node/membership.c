@@ -71,7 +71,9 @@ int membership_restore(struct kvapp_node *node, const struct storage_restored *r
             return unreadable(node, "the snapshot at entry", restored->snapshot_index, err);
         }
     }
-    bool known = memberships->count > 0 || restored->snapshot_index > 0;
+    /* Of a log that was lost nobody knows whether it had one. */
+    bool known =
+        memberships->count > 0 || restored->snapshot_index > 0 || restored->lost_until != 0;
     if (node->config.cluster_id == restored->cluster_id) {
         from_list(&node->config.members, &memberships->initial);
     } else if (!known && node->config.cluster_id != 0) {

@@ -123,6 +123,9 @@ int step_event(struct kvapp_node *node, const struct raft_event *event, struct s
         reads_release(node, effects->read_tag, effects->read_index);
         backups_release(node, effects->read_tag, effects->read_index);
     }
+    if (effects->repaired) {
+        storage_repaired(node->storage);
+    }
     CHECK(effects->commit_index >= node->commit_index);
     node->commit_index = effects->commit_index;
     node->raft_wake_ms = effects->wake_ms;

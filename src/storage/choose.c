@@ -6,14 +6,14 @@
  *          └──── the one before it ◄────┘
  *
  * A damaged one is set aside (settle.c) only when the log can take its place: it begins right
- * behind the chosen one, or before, and holds the damaged one's last entry. Otherwise the start is
- * refused: entries that this server acknowledged would be gone.
+ * behind the chosen one, or before, and holds the damaged one's last entry. Otherwise entries that
+ * this server acknowledged are lost (opening_lose).
  *
  * Between the log and the chosen snapshot, whose last entry is (S, T):
  *
  *     the log holds (S, T), or begins behind it     nothing to do
  *     it ends before S, or has another term at S    it is discarded (see below)
- *     it begins behind S + 1                        entries are missing: refused
+ *     it begins behind S + 1                        entries are missing: lost
  *
  * It is discarded where a crash came between a received snapshot's rename and the log's reset, or
  * this server's disk was behind what others had stored.
@@ -145,17 +145,17 @@ static void refuse_gap(struct opening *opening)
     char name[SNAPSHOT_NAME_SIZE];
     chosen_name(opening, name);
     if (opening->damage[0] != '\0') {
-        opening_fail(opening, KV_ERR_DAMAGED,
+        opening_lose(opening,
                      "%s; the log holds entries %" PRIu64 " to %" PRIu64
-                     ", which with %s do not replace it; nothing was changed; " REPAIR,
+                     ", which with %s do not replace it",
                      opening->damage, terms->first, terms->next - 1, name);
         return;
     }
     char segment[SEGMENT_NAME_SIZE];
     segment_name(opening->vote.first_segment, segment);
-    opening_fail(opening, KV_ERR_DAMAGED,
+    opening_lose(opening,
                  "%s: the log, from %s on, begins with entry %" PRIu64
-                 ", but there is %s%s that leads up to it: entries are missing; " REPAIR,
+                 ", but there is %s%s that leads up to it: entries are missing",
                  opening->storage->path, segment, terms->first,
                  opening->snapshot_chosen == 0 ? "" : "only ", name);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 static void op_done(struct io_file_op *op, int64_t result);
+static void listed(struct opening *opening, int64_t result);
 static void make_next_directory(struct opening *opening);
 
 /* ---- the machinery ---- */
@@ -28,6 +29,7 @@ void opening_free(struct storage *storage)
     CHECK(!opening_busy(opening));
     snapshot_walk_done(&opening->walk);
     free(opening->snapshots);
+    free(opening->aside_name);
     if (opening->file != opening->tail_file) {
         io_file_close(storage->io, opening->file);
     }
@@ -105,7 +107,80 @@ void opening_fail_segment(struct opening *opening, int64_t result, const char *w
     opening_fail_io(opening, result, what, name);
 }
 
+void opening_lose(struct opening *opening, const char *format, ...)
+{
+    struct storage *storage = opening->storage;
+    char what[SENTENCE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    /* As in opening_fail. */
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
+    (void)vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    if (!storage->may_repair || opening->repaired) {
+        opening_fail(opening, KV_ERR_DAMAGED, "%s; nothing was changed; " REPAIR, what);
+        return;
+    }
+    TRACE(storage->trace, TRACE_WARN, "%s", what);
+    survey_start(opening);
+}
+
+/* What the steps up to now left in the storage. */
+static void forget_found(struct storage *storage)
+{
+    io_file_close(storage->io, storage->vote.file);
+    storage->vote.file = NULL;
+    segments_done(&storage->segments);
+    terms_reset(&storage->terms, 1, 0);
+    membership_list_truncate(&storage->memberships, 0);
+    cache_restart(&storage->cache, 1);
+    extents_clear(&storage->extents);
+    snapshots_done(&storage->snapshots);
+    snapshots_init(&storage->snapshots);
+    storage->torn_bytes = 0;
+}
+
+static void list_names(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    io_list(storage->io, opening_begin(opening, listed), storage->path, &opening->names);
+}
+
+static struct opening *opening_new(struct storage *storage)
+{
+    struct opening *opening = memory_new(1, sizeof *opening);
+    opening->storage = storage;
+    storage->opening = opening;
+    return opening;
+}
+
+void opening_again(struct opening *opening)
+{
+    struct storage *storage = opening->storage;
+    opening_free(storage);
+    forget_found(storage);
+    opening = opening_new(storage);
+    opening->repaired = true;
+    list_names(opening);
+}
+
 /* ---- VOTE ---- */
+
+void opening_fail_vote(struct opening *opening, uint64_t record, const char *name)
+{
+    opening_fail(opening, KV_ERR_DAMAGED,
+                 "%s/VOTE: damaged: it holds record %" PRIu64 ", and %s knows of record %" PRIu64
+                 "; a vote that this server gave may be lost; " REPAIR,
+                 opening->storage->path, opening->vote.sequence, name, record);
+}
+
+/* One that was set aside has left nothing but a term. */
+static bool log_is_missing(const struct opening *opening)
+{
+    const struct vote *vote = &opening->vote;
+    bool used = vote->synced_sequence != 0 || (vote->term != 0 && vote->lost_until == 0);
+    return opening->segment_count == 0 && (used || opening->snapshot_count > 0);
+}
 
 static void vote_read(struct opening *opening, int64_t result)
 {
@@ -133,15 +208,6 @@ static void vote_read(struct opening *opening, int64_t result)
                      storage->path, VOTE_SLOT_SPACING);
         return;
     }
-    bool unused = opening->vote.term == 0 && opening->vote.synced_sequence == 0;
-    if (opening->segment_count == 0 && (!unused || opening->snapshot_count > 0)) {
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s: the log is missing: VOTE knows of batch %" PRIu64
-                     ", but there is no file log-*; put the files back, or leave this server "
-                     "stopped, the others go on without it",
-                     storage->path, opening->vote.synced_sequence);
-        return;
-    }
     storage->vote.file = opening->file;
     opening->file = NULL;
     storage->vote.slot = slot;
@@ -149,7 +215,16 @@ static void vote_read(struct opening *opening, int64_t result)
     storage->vote.wanted = opening->vote;
     storage->vote.content = opening->vote.sequence;
     storage->vote.echo_wanted = !echoed;
-    choose_start(opening);
+    if (opening->vote.aside != 0) {
+        aside_resume(opening);
+    } else if (log_is_missing(opening)) {
+        opening_lose(opening,
+                     "%s: the log is missing: VOTE knows of batch %" PRIu64
+                     ", but there is no file log-*",
+                     storage->path, opening->vote.synced_sequence);
+    } else {
+        choose_start(opening);
+    }
 }
 
 static void vote_synced(struct opening *opening, int64_t result)
@@ -309,7 +384,7 @@ static void directory_opened(struct opening *opening, int64_t result)
         return;
     }
     storage->directory = opening->op.file;
-    io_list(storage->io, opening_begin(opening, listed), storage->path, &opening->names);
+    list_names(opening);
 }
 
 static void lock_opened(struct opening *opening, int64_t result)
@@ -407,8 +482,5 @@ static void make_next_directory(struct opening *opening)
 
 void opening_start(struct storage *storage)
 {
-    struct opening *opening = memory_new(1, sizeof *opening);
-    opening->storage = storage;
-    storage->opening = opening;
-    make_next_directory(opening);
+    make_next_directory(opening_new(storage));
 }

@@ -7,6 +7,7 @@
  *     recover.c   └─► read the log, batch by batch; tell torn from damaged ─┐
  *     choose.c    ┌─ do snapshot and log fit together? ◄────────────────────┘
  *     settle.c    └─► remove leftovers ─► sync the names ─► zero what was torn ─► seal
+ *     aside.c     or, when anything of it is damaged: survey.c, set the files aside, open anew
  *     settle.c    or, for a new directory: make IDENTITY ─► make VOTE ─► seal in segment 1
  *
  * One operation is in flight at a time; each step names the next.
@@ -27,8 +28,9 @@
 
 #include <stdbool.h>
 
-/* What to do about damage. An empty directory or an older one would be worse than none: the server
- * would vote as if it had never acknowledged what it then does not know. */
+/* What to do about damage that the peers cannot repair. An empty directory or an older one would be
+ * worse than none: the server would vote as if it had never acknowledged what it then does not
+ * know. */
 #define REPAIR                                                                                     \
     "leave this server stopped, the others go on without it; do not start it with an empty or an " \
     "older directory, since it would vote without knowing what it has acknowledged"
@@ -38,7 +40,8 @@ struct storage;
 struct opening {
     struct storage *storage;
     bool busy;
-    bool opens; /* the operation in flight opens a file */
+    bool opens;    /* the operation in flight opens a file */
+    bool repaired; /* what was damaged has just been set aside */
     void (*step)(struct opening *opening, int64_t result);
     struct io_file_op op;
     struct iovec part;
@@ -85,8 +88,16 @@ struct opening {
     char damage[SENTENCE_SIZE];
     bool discard; /* the log does not lead to the chosen snapshot */
 
-    /* settle.c */
+    /* settle.c, survey.c, aside.c */
     size_t name_at;
+
+    /* survey.c */
+    uint64_t survey_sequence; /* of the newest batch that was found */
+    uint64_t survey_last;     /* the highest index of any */
+    bool survey_remains;      /* something stands behind the newest */
+    bool survey_partial;      /* not all of the log could be looked at */
+
+    char *aside_name; /* of the directory that the files are moved to */
 };
 
 void opening_start(struct storage *storage);
@@ -105,16 +116,37 @@ void opening_open(struct opening *opening, void (*step)(struct opening *opening,
 __attribute__((format(printf, 3, 4))) void opening_fail(struct opening *opening, int err,
                                                         const char *format, ...);
 
+/*
+ * Log or snapshots are damaged, as the sentence says. Where there are peers to repair them they are
+ * set aside (aside.c); else the opening ends with KV_ERR_DAMAGED and advice.
+ */
+__attribute__((format(printf, 2, 3))) void opening_lose(struct opening *opening, const char *format,
+                                                        ...);
+
 /* Ends it because the system failed to do what is named. */
 void opening_fail_io(struct opening *opening, int64_t result, const char *what, const char *name);
 /* The same, of a segment. */
 void opening_fail_segment(struct opening *opening, int64_t result, const char *what,
                           uint64_t number);
 
+/* Opens once more, from the listing on: the files are others now. */
+void opening_again(struct opening *opening);
+
+/* Ends it because the file of this name knows of a later record of VOTE than there is. */
+void opening_fail_vote(struct opening *opening, uint64_t record, const char *name);
+
+/* The first number that is missing among the segments that must be there; 0: none is. */
+uint64_t recover_missing_segment(const struct opening *opening);
+
 /* Steps that the next file begins with. */
 void choose_start(struct opening *opening);
 void choose_judge(struct opening *opening);
 void recover_start(struct opening *opening);
+void survey_start(struct opening *opening);
+/* No entry of what is set aside had an index above `last`. */
+void aside_mark(struct opening *opening, uint64_t last);
+/* Goes on with what a crash interrupted. */
+void aside_resume(struct opening *opening);
 void settle_start(struct opening *opening);
 void settle_new(struct opening *opening);
 

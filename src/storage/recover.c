@@ -12,7 +12,7 @@
  * ends, maybe with a torn write, or it is damaged. Batch N + 1 is written only after batch N was
  * synced. So when anywhere behind stands the header of a batch with a higher sequence than the one
  * expected, or when VOTE knows the expected one to be synced, then it was synced and is damaged:
- * the start is refused, because entries that this server acknowledged would be lost without a
+ * the log is lost (opening_lose): entries that this server acknowledged would be gone without a
  * word. Otherwise nobody was ever told that the batch is stored, and it is cut.
  *
  * Memory: a window of WINDOW_SIZE, or of one batch where that is larger, and the cache.
@@ -45,9 +45,8 @@ static void window_read(struct opening *opening, int64_t result)
     }
     opening->bytes.size += (size_t)result;
     if (opening->bytes.size < opening->window_wanted) {
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s/%s: damaged: the file ends at offset %" PRIu64
-                     ", before its size; " REPAIR,
+        opening_lose(opening,
+                     "%s/%s: damaged: the file ends at offset %" PRIu64 ", before its size",
                      opening->storage->path, name, opening->window_offset + opening->bytes.size);
         return;
     }
@@ -156,10 +155,9 @@ static void refuse(struct opening *opening, const char *proof)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(opening->tail.number, name);
-    opening_fail(opening, KV_ERR_DAMAGED,
+    opening_lose(opening,
                  "%s/%s: damaged at offset %" PRIu64 ": batch %" PRIu64 " of the log, after entry "
-                 "%" PRIu64 ", cannot be read back, but %s, so it was stored; nothing was "
-                 "changed; " REPAIR,
+                 "%" PRIu64 ", cannot be read back, but %s, so it was stored",
                  opening->storage->path, name, opening->tail_offset, opening->expected,
                  opening->storage->cache.next - 1, proof);
 }
@@ -283,20 +281,15 @@ static bool accept_batch(struct opening *opening, const struct batch *batch, con
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(opening->number, name);
-    const char *path = opening->storage->path;
     if (batch->vote_sequence > opening->vote.sequence) {
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s/VOTE: damaged: it holds record %" PRIu64
-                     ", and %s knows of record %" PRIu64
-                     "; a vote that this server gave may be lost; " REPAIR,
-                     path, opening->vote.sequence, name, batch->vote_sequence);
+        opening_fail_vote(opening, batch->vote_sequence, name);
         return false;
     }
     if (!take_batch(opening, batch, at)) {
-        opening_fail(opening, KV_ERR_DAMAGED,
+        opening_lose(opening,
                      "%s/%s: damaged at offset %" PRIu64
-                     ": the batch does not follow what was before it; " REPAIR,
-                     path, name, opening->position);
+                     ": the batch does not follow what was before it",
+                     opening->storage->path, name, opening->position);
         return false;
     }
     opening->position += batch_disk_size(batch);
@@ -387,22 +380,19 @@ static void header_read(struct opening *opening, int64_t result)
         return;
     }
     if (err == KV_ERR_MISMATCH) {
-        opening_fail(
-            opening, KV_ERR_DAMAGED,
-            "%s/%s: is a log segment of another server, so this server's own is missing; " REPAIR,
-            storage->path, name);
+        opening_lose(opening,
+                     "%s/%s: is a log segment of another server, so this server's own is missing",
+                     storage->path, name);
         return;
     }
     if (err != 0 || segment.number != opening->number) {
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s/%s: damaged at offset 0: the segment's header is not whole; " REPAIR,
+        opening_lose(opening, "%s/%s: damaged at offset 0: the segment's header is not whole",
                      storage->path, name);
         return;
     }
     if (opening->file_size < segment.size) {
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s/%s: damaged: the file has %" PRIu64 " bytes and should have %" PRIu64
-                     "; " REPAIR,
+        opening_lose(opening,
+                     "%s/%s: damaged: the file has %" PRIu64 " bytes and should have %" PRIu64,
                      storage->path, name, opening->file_size, segment.size);
         return;
     }
@@ -472,8 +462,7 @@ static void open_segment(struct opening *opening, uint64_t number)
     opening_open(opening, segment_opened, name, 0);
 }
 
-/* The first number that is missing among the segments that must be there; 0: none is. */
-static uint64_t missing_segment(const struct opening *opening)
+uint64_t recover_missing_segment(const struct opening *opening)
 {
     uint64_t next = opening->vote.first_segment;
     const struct buf *names = &opening->names;
@@ -497,12 +486,11 @@ void recover_start(struct opening *opening)
         recovered(opening);
         return;
     }
-    uint64_t missing = missing_segment(opening);
+    uint64_t missing = recover_missing_segment(opening);
     if (missing != 0) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(missing, name);
-        opening_fail(opening, KV_ERR_DAMAGED,
-                     "%s/%s: is missing, though it is a part of the log; " REPAIR,
+        opening_lose(opening, "%s/%s: is missing, though it is a part of the log",
                      opening->storage->path, name);
         return;
     }

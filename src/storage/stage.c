@@ -243,6 +243,8 @@ void storage_restored(struct storage *storage, struct storage_restored *ret_rest
         .incarnation = storage->identity.incarnation,
         .memberships = storage->memberships.at,
         .membership_count = storage->memberships.count,
+        .lost_until = storage->vote.wanted.lost_until,
+        .lost_term = storage->vote.wanted.lost_term,
         .term = storage->staged_vote.term,
         .voted_for = storage->staged_vote.voted_for,
         .runs = storage->terms.runs,

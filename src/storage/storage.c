@@ -65,6 +65,7 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
         .node_id = options->node_id,
     };
     storage->segment_size = sector_round_down(options->segment_size);
+    storage->may_repair = options->may_repair;
     storage->vote.storage = storage;
     maker_init(&storage->maker, storage);
     storage->writer.storage = storage;
@@ -137,6 +138,15 @@ void storage_opened(struct storage *storage, int err)
     vote_pump(&storage->vote);
     maker_start(&storage->maker);
     storage->handler->opened(storage->context, 0, "");
+}
+
+void storage_repaired(struct storage *storage)
+{
+    storage->vote.wanted.lost_until = 0;
+    storage->vote.wanted.lost_term = 0;
+    if (storage->error == 0) {
+        (void)vote_store(&storage->vote);
+    }
 }
 
 /* ---- rounds ---- */

@@ -6,6 +6,8 @@
  *     DIR/VOTE           two alternating checksummed slots: term, voted_for, newest synced batch
  *     DIR/log-%016x      segments of batches of entries
  *     DIR/snapshot-%016x whole states of the state machine; snapshot.h
+ *     DIR/damaged-%04u/  log and snapshots that were set aside because something of them was
+ * damaged
  *
  * Writing goes in batches: entries and votes are staged in memory, storage_flush closes what was
  * staged under a ticket, and at most one write is in flight; what is flushed meanwhile becomes the
@@ -54,6 +56,8 @@ struct storage_options {
                               (less only where all entries are known to be small, as in tests) */
     uint64_t cache_size;   /* bytes of newest entries kept in memory; what is staged or in flight
                               stays however large */
+    bool may_repair;       /* a damaged or incomplete log is set aside, and `opened` says 0: there
+                              are peers that have it. Else `opened` says KV_ERR_DAMAGED. */
     const struct trace *trace;
     const struct storage_handler *handler;
     void *context;
@@ -117,8 +121,17 @@ struct storage_restored {
     uint64_t snapshot_term;
     uint64_t snapshot_digest;
     struct slice membership; /* valid until the next call */
+
+    /* The log was lost, now or before an earlier start, and storage_repaired was not called since.
+     * None of its entries had an index above lost_until; UINT64_MAX: no bound is known; 0: nothing
+     * is lost. lost_term is the term that was stored then. */
+    uint64_t lost_until;
+    uint64_t lost_term;
 };
 void storage_restored(struct storage *storage, struct storage_restored *ret_restored);
+
+/* What was lost is on the disk again, durably: the directory forgets that, in the background. */
+void storage_repaired(struct storage *storage);
 
 /* ---- writing: stage, then flush ---- */
 

@@ -61,6 +61,7 @@ struct storage {
     char *path;
     struct identity identity;
     uint64_t segment_size;
+    bool may_repair;
     enum storage_state state;
     int error; /* 0, or what failed */
     char sentence[SENTENCE_SIZE];

@@ -14,9 +14,12 @@ enum {
     AT_SEGMENT = 48,
     AT_CLUSTER = 56,
     AT_NODE = 64,
+    AT_LOST_UNTIL = 72,
+    AT_LOST_TERM = 80,
+    AT_ASIDE = 88,
 };
 
-STATIC_CHECK(VOTE_RECORD_SIZE == AT_NODE + 8, "the node id ends the record");
+STATIC_CHECK(VOTE_RECORD_SIZE == AT_ASIDE + 8, "the number of a directory ends the record");
 STATIC_CHECK((int)VOTE_RECORD_SIZE <= (int)SECTOR_SIZE, "a slot is written whole or not at all");
 
 void vote_encode(const struct vote *vote, const struct identity *identity, uint8_t at[SECTOR_SIZE])
@@ -32,6 +35,9 @@ void vote_encode(const struct vote *vote, const struct identity *identity, uint8
     put_u64(at + AT_SEGMENT, vote->first_segment);
     put_u64(at + AT_CLUSTER, identity->cluster_id);
     put_u64(at + AT_NODE, identity->node_id);
+    put_u64(at + AT_LOST_UNTIL, vote->lost_until);
+    put_u64(at + AT_LOST_TERM, vote->lost_term);
+    put_u64(at + AT_ASIDE, vote->aside);
     put_u64(at, hash_bytes(at + AT_MAGIC, VOTE_RECORD_SIZE - AT_MAGIC));
 }
 
@@ -55,6 +61,9 @@ int vote_decode(const uint8_t at[SECTOR_SIZE], const struct identity *identity,
         .voted_for = get_u64(at + AT_VOTED),
         .synced_sequence = get_u64(at + AT_SYNCED),
         .first_segment = get_u64(at + AT_SEGMENT),
+        .lost_until = get_u64(at + AT_LOST_UNTIL),
+        .lost_term = get_u64(at + AT_LOST_TERM),
+        .aside = get_u64(at + AT_ASIDE),
     };
     return 0;
 }
@@ -81,7 +90,8 @@ int vote_choose(struct slice file, const struct identity *identity, struct vote 
     *ret_slot = second ? 1 : 0;
     *ret_echoed = errors[0] == 0 && errors[1] == 0 && votes[0].term == votes[1].term &&
                   votes[0].voted_for == votes[1].voted_for &&
-                  votes[0].first_segment == votes[1].first_segment;
+                  votes[0].first_segment == votes[1].first_segment &&
+                  votes[0].lost_until == votes[1].lost_until && votes[0].aside == votes[1].aside;
     return 0;
 }
 

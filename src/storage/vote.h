@@ -7,10 +7,16 @@
  *      ├────────┼─────┼───────┼────────┼────┼─────────┼──────┼─────────────┼──────────┼───────┤
  *      │checksum│magic│version│sequence│term│voted for│synced│first segment│cluster id│node id│
  *      └────────┴─────┴───────┴────────┴────┴─────────┴──────┴─────────────┴──────────┴───────┘
+ *      72         80        88    96
+ *      ├──────────┼─────────┼─────┤
+ *      │lost until│lost term│aside│
+ *      └──────────┴─────────┴─────┘
  *
  * The valid slot with the higher sequence counts, so a torn write costs nothing. `synced` is the
  * newest batch of the log that was known to be synced: a log that ends before it was damaged.
- * `first segment` is the lowest one that must be there.
+ * `first segment` is the lowest one that must be there. `lost until` and `lost term` tell what
+ * storage_restored does of a log that was lost, and `aside` is the number of the directory that its
+ * files are being moved to (aside.c).
  *
  *     idle ──vote_store──► writing slot A ──done──► echoing to slot B ──done──► idle
  *                              ▲                         │
@@ -30,7 +36,7 @@
 #include <stdbool.h>
 
 enum {
-    VOTE_RECORD_SIZE = 72,
+    VOTE_RECORD_SIZE = 96,
     VOTE_SLOT_SPACING = 4096,
     VOTE_FILE_SIZE = 2 * VOTE_SLOT_SPACING,
 };
@@ -41,6 +47,9 @@ struct vote {
     uint64_t voted_for;
     uint64_t synced_sequence;
     uint64_t first_segment;
+    uint64_t lost_until; /* 0: nothing is lost */
+    uint64_t lost_term;
+    uint64_t aside; /* 0: nothing is being moved */
 };
 
 void vote_encode(const struct vote *vote, const struct identity *identity, uint8_t at[SECTOR_SIZE]);

@@ -314,36 +314,6 @@ def a_follower_that_was_away_catches_up_with_equal_digest(env):
     expect_equal(states[0].key_count, 150, "keys")
 
 
-@case(timeout=60)
-def a_server_with_a_damaged_log_refuses_to_start_and_the_others_go_on(env):
-    """Bug 14: the gaps of a damaged server must not become the truth."""
-    cluster = env.cluster()
-    with cluster.client() as client:
-        for n in range(50):
-            client.put(b"k%d" % n, b"before the damage")
-    victim = cluster.followers()[0]
-    cluster.wait_equal()
-    victim.terminate()
-    log = os.path.join(victim.data, "log-0000000000000001")
-    with open(log, "r+b") as file:
-        # Past the headers of the segment and the first batch: in an entry long since committed.
-        file.seek(1024)
-        bytes_there = file.read(64)
-        file.seek(1024)
-        file.write(bytes(byte ^ 0xff for byte in bytes_there))
-    with open(log, "rb") as file:
-        damaged = file.read()
-    victim.start()
-    victim.wait(10)
-    expect("damaged" in victim.log() and "log-0000000000000001" in victim.log(),
-           "it names the damage", victim.log()[-400:])
-    with open(log, "rb") as file:
-        expect(file.read() == damaged, "the damaged log is left alone")
-    with cluster.client() as client:
-        expect_equal(client.get(b"k7")[0], b"before the damage", "the others have it")
-        client.put(b"after", b"v")
-
-
 @case()
 def leader_that_was_cut_off_acknowledges_nothing_and_its_tail_is_replaced(env):
     cluster = env.cluster()

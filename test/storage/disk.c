@@ -460,7 +460,8 @@ static int64_t do_list(struct disk *disk, struct pending *pending, const char *p
     int64_t count = 0;
     for (size_t i = 0; i < sorted.count; i++) {
         const char *name = sorted.at[i].path;
-        if (strncmp(name, path, prefix) == 0 && name[prefix] == '/') {
+        bool is_inside = strncmp(name, path, prefix) == 0 && name[prefix] == '/';
+        if (is_inside && strchr(name + prefix + 1, '/') == NULL) {
             buf_append(pending->op->names, name + prefix + 1, strlen(name + prefix + 1) + 1);
             count++;
         }

@@ -157,6 +157,26 @@ static void check_going_on(struct disk *disk, const struct subject *subject, siz
     disk_free(found);
 }
 
+/* With peers to repair it, a damaged log is set aside; its end is known, or that it is not. */
+static void check_repair(const struct subject *subject, struct disk *damaged)
+{
+    struct io *io = disk_io(damaged);
+    struct scene scene;
+    scene_init(&scene, io, directory);
+    scene.options.segment_size = subject->segment_size;
+    scene.options.may_repair = true;
+    assert_int_equal(scene_open(&scene), 0);
+    struct storage_restored restored;
+    storage_restored(scene.storage, &restored);
+    assert_int_equal(restored.last_index, 0);
+    assert_int_equal(restored.voted_for, subject->batches.voted_for);
+    assert_int_equal(restored.lost_term, subject->batches.term);
+    assert_true(restored.lost_until >= subject->batches.at[subject->batches.count - 1].last);
+    scene_close(&scene);
+    io_free(io);
+    disk_free(damaged);
+}
+
 /* Opens the damaged disk, checks everything, frees it. Returns the verdict that was right. */
 static enum verdict check_verdict(const struct subject *subject, struct disk *damaged, bool go_on)
 {
@@ -172,6 +192,9 @@ static enum verdict check_verdict(const struct subject *subject, struct disk *da
         assert_int_equal(err, KV_ERR_DAMAGED);
         assert_non_null(strstr(scene.sentence, "data/"));
         assert_true(disk_equal(before, damaged));
+        if (go_on) {
+            check_repair(subject, disk_copy(damaged));
+        }
     } else {
         assert_int_equal(err, 0);
         check_log(&scene, &subject->batches, left);
