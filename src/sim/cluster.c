@@ -35,6 +35,8 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"keys restored from the snapshot", REACHED_RESTORED},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
         {"the disk is full", REACHED_DISK_FULL},
+        {"log and snapshots were moved to", REACHED_SET_ASIDE},
+        {"holds again what it had lost", REACHED_REPAIRED},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
         if (strstr(line, branches[i].words) != NULL) {
@@ -153,7 +155,6 @@ static bool may_end(struct simulation *simulation, const struct server *server, 
     case KV_ERR_FULL:
         return !opened && counters->faults[SIM_FAULT_NO_SPACE] > 0;
     case KV_ERR_DAMAGED:
-        simulation_reached(simulation, REACHED_REFUSED_START);
         return server->may_be_hurt;
     default:
         return false;
@@ -174,7 +175,8 @@ static void end(struct server *server)
         simulation_fail(simulation, "stays-up", "%s ended by itself: %s", server->name, sentence);
         return;
     }
-    server->refused = err == KV_ERR_DAMAGED;
+    /* With others a damaged log is set aside at the next start. */
+    server->refused = err == KV_ERR_DAMAGED && server->cluster->count == 1;
     restart_later(server, RESTART_US);
 }
 

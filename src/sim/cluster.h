@@ -1,7 +1,7 @@
 /*
  * The servers of a run: complete production servers, each on a simulated host, with what the
  * checkers know about it. A server that is down is started again by its supervisor after a while,
- * unless its disk was damaged and it refuses to start.
+ * unless it is alone, its disk was damaged and it refuses to start.
  *
  *     down ──cluster_start──► up ──crash, clean end, failure──► down
  *                             up ──refuses its damaged log────► refused

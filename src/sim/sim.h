@@ -59,7 +59,8 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(RESTORED, "a state restored from a snapshot")                                                \
     X(INSTALLED, "a snapshot installed over a shorter log")                                        \
     X(TORN_TAIL, "a torn tail cut at a start")                                                     \
-    X(REFUSED_START, "a damaged log refused")                                                      \
+    X(SET_ASIDE, "a damaged log set aside")                                                        \
+    X(REPAIRED, "a lost log repaired")                                                             \
     X(DISK_FAILED, "a server ended by its failing disk")                                           \
     X(DISK_FULL, "a server that goes on with a full disk")                                         \
     X(PUT_REFUSED, "a put refused for want of space")                                              \

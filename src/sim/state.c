@@ -11,6 +11,7 @@
 void view_done(struct view *view)
 {
     free(view->log);
+    free(view->lost);
     *view = (struct view){0};
 }
 
@@ -160,6 +161,10 @@ static void look_term(struct simulation *simulation, struct server *server)
         simulation_fail(simulation, "vote",
                         "%s votes for %" PRIu64 " in term %" PRIu64 ", and voted for %" PRIu64,
                         server->name, voted_for, term, view->voted_for);
+    } else if (raft_is_repairing(raft) && voted_for != 0 && voted_for != view->voted_for) {
+        simulation_fail(simulation, "vote",
+                        "%s votes for %" PRIu64 " in term %" PRIu64 ", though its log is lost",
+                        server->name, voted_for, term);
     }
     view->term = term;
     view->voted_for = voted_for;
@@ -320,6 +325,7 @@ void state_look(struct simulation *simulation, struct server *server)
     if (!simulation_failed(simulation)) {
         look_term(simulation, server);
         look_role(simulation, server);
+        durability_look(simulation, server);
     }
     if (!simulation_failed(simulation)) {
         look_commit(simulation, server);

@@ -5,7 +5,8 @@
  *   - at most one leader in a term, and it has every entry committed before (leader completeness)
  *   - term and commit index only rise; one vote in a term
  *   - an index and a term name one entry, and all before it are the same too (log matching)
- *   - a committed entry never changes, and is on a majority of disks when it is committed
+ *   - a committed entry never changes, and is on a majority of disks when it is committed; what a
+ *     disk has lost counts as there, and its server votes only when it is there again
  *   - the digest of the state machine is the reference's at the same index
  */
 #ifndef SIM_STATE_H
@@ -33,6 +34,9 @@ struct view {
     uint64_t durable_vote;
     uint64_t commit;
     uint64_t applied;
+    /* Entries that the disk had reported and lost, until they are repaired: as in `log`. */
+    const struct record **lost;
+    uint64_t lost_count;
     uint64_t led_term; /* the newest term that it was seen to lead */
     uint64_t ran_term; /* the newest term that it was seen to campaign in */
 };
@@ -48,6 +52,8 @@ void state_look(struct simulation *simulation, struct server *server);
  * view of its life before. */
 void durability_recovered(struct simulation *simulation, struct server *server,
                           const struct view *before, uint64_t term, uint64_t voted_for);
+/* durability.c: after each turn: whether what the server's disk had lost is repaired. */
+void durability_look(struct simulation *simulation, struct server *server);
 /* durability.c: a new entry is committed. */
 void durability_committed(struct simulation *simulation, const struct record *record);
 
