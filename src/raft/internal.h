@@ -214,6 +214,8 @@ void repair_start(struct raft *raft, const struct raft_restored *restored);
 bool repair_is_due(const struct raft *raft);
 /* At the end of each step: something may have been committed or stored. */
 void repair_advance(struct raft *raft);
+/* Leader, at each heartbeat: somebody may need a new term to be repaired. */
+void repair_lead(struct raft *raft);
 
 /* ---- follow.c: what does a follower do with an append? ---- */
 
@@ -282,6 +284,8 @@ void member_lead(struct raft *raft);
 /* 0, KV_ERR_BUSY or KV_ERR_INVALID. */
 int transfer_check(const struct raft *raft, uint64_t to);
 void transfer_begin(struct raft *raft, uint64_t to);
+/* The voter that is best to lead next; NULL: there is none. */
+const struct peer *transfer_best(const struct raft *raft);
 /* Tells the target once it is up to date, or gives up. */
 void transfer_lead(struct raft *raft);
 /* A leader goes: who is as far as it may campaign at once. */

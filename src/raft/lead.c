@@ -309,6 +309,7 @@ void lead_timer(struct raft *raft)
     }
     raft->heartbeat_due_ms = raft->now_ms + raft->config.heartbeat_ms;
     raft->transfer.told = false;
+    repair_lead(raft);
     if (raft->caught_up < raft->commit_index) {
         raft->caught_up = raft->commit_index;
     }

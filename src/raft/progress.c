@@ -25,6 +25,7 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
     progress->sending = 0;
     progress->lost = false;
     progress->repairing = false;
+    progress->repair_heartbeats = 0;
     progress->heard_ms = now_ms;
     progress->round = 0;
     progress->window_head = 0;

@@ -47,8 +47,9 @@ struct progress {
                             the log turned out to be enough. */
     bool lost;           /* the follower lost acknowledged entries, in this term */
     bool repairing;      /* it said in its last answer that it does not vote for that */
-    uint64_t heard_ms;   /* when the follower answered last in this term */
-    uint64_t round;      /* the newest read round that it answered */
+    uint64_t repair_heartbeats; /* for how many it has said so, though it has everything */
+    uint64_t heard_ms;          /* when the follower answered last in this term */
+    uint64_t round;             /* the newest read round that it answered */
 
     uint64_t *window; /* a ring; borrowed from the core */
     size_t window_capacity;

@@ -26,8 +26,10 @@
  * loss it holds, as ever.
  *
  * The first condition ends the repair while the same leader leads on. The second needs no bound
- * (lost_until of UINT64_MAX), but an election. Nothing is done to bring one about: with only one
- * other server up it would find no majority, while the leader and this server are one for writes.
+ * (lost_until of UINT64_MAX), but an election. The leader brings one about when it sees that a
+ * server has everything and is still not repaired: it hands over to another one that has everything
+ * too. If there is none it leads on, since nobody else could win; it and the one being repaired may
+ * be the only ones that are up.
  */
 #include "raft/internal.h"
 
@@ -35,10 +37,17 @@
 
 #include <inttypes.h>
 
+enum { PATIENCE_HEARTBEATS = 10 };
+
 void repair_start(struct raft *raft, const struct raft_restored *restored)
 {
     raft->lost = (struct lost){.until = restored->lost_until, .term = restored->lost_term};
-    if (repair_is_due(raft)) {
+    if (raft->lost.until == UINT64_MAX) {
+        NEWS(raft,
+             "its log was lost: neither votes nor campaigns in term %" PRIu64
+             " until it holds an entry of a term after %" PRIu64,
+             raft->term, raft->lost.term);
+    } else if (repair_is_due(raft)) {
         NEWS(raft,
              "its log was lost: neither votes nor campaigns in term %" PRIu64
              " until it holds entry %" PRIu64 " or one of a term after %" PRIu64,
@@ -66,4 +75,38 @@ void repair_advance(struct raft *raft)
          held, trail_term(&raft->trail, held), raft->term);
     raft->lost = (struct lost){.until = 0};
     raft->effects->repaired = true;
+}
+
+/* Counts for how many heartbeats a voter has had all that it can be repaired with. */
+static bool waits_for_a_term(const struct raft *raft, struct peer *peer)
+{
+    struct progress *progress = &peer->progress;
+    if (!peer->voter || !progress->repairing || progress->match < raft->caught_up) {
+        progress->repair_heartbeats = 0;
+        return false;
+    }
+    progress->repair_heartbeats++;
+    return progress->repair_heartbeats >= PATIENCE_HEARTBEATS;
+}
+
+void repair_lead(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    uint64_t waiting = 0;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        struct peer *peer = &raft->peers[i];
+        if (!peer_is_self(raft, peer) && waits_for_a_term(raft, peer)) {
+            waiting = peer->id;
+            peer->progress.repair_heartbeats = 0;
+        }
+    }
+    const struct peer *next = transfer_best(raft);
+    if (waiting == 0 || raft->transfer.target != 0 || next == NULL ||
+        next->progress.match < raft->caught_up ||
+        raft->now_ms - next->progress.heard_ms >= raft->config.election_min_ms) {
+        return;
+    }
+    NEWS(raft, "server %" PRIu64 " has all, and only a new term tells it so: term %" PRIu64 " ends",
+         waiting, raft->term);
+    transfer_begin(raft, next->id);
 }

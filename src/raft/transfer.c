@@ -22,8 +22,8 @@ static bool may_lead(const struct raft *raft, const struct peer *peer)
 }
 
 /* The one with the longest match; of equal ones who was heard last. One whose log was lost would
- * not campaign. 0: there is no other voter. */
-static uint64_t most_up_to_date(const struct raft *raft)
+ * not campaign. */
+const struct peer *transfer_best(const struct raft *raft)
 {
     const struct peer *best = NULL;
     for (size_t i = 0; i < raft->peer_count; i++) {
@@ -37,12 +37,12 @@ static uint64_t most_up_to_date(const struct raft *raft)
             best = peer;
         }
     }
-    return best == NULL ? 0 : best->id;
+    return best;
 }
 
 int transfer_check(const struct raft *raft, uint64_t to)
 {
-    bool possible = to == 0 && most_up_to_date(raft) != 0;
+    bool possible = to == 0 && transfer_best(raft) != NULL;
     for (size_t i = 0; i < raft->peer_count; i++) {
         possible = possible || (raft->peers[i].id == to && may_lead(raft, &raft->peers[i]));
     }
@@ -56,7 +56,7 @@ void transfer_begin(struct raft *raft, uint64_t to)
 {
     CHECK(raft->role == RAFT_LEADER);
     raft->transfer = (struct transfer){
-        .target = to == 0 ? most_up_to_date(raft) : to,
+        .target = to == 0 ? transfer_best(raft)->id : to,
         .due_ms = raft->now_ms + raft->config.election_max_ms,
     };
     NEWS(raft, "hands over to %" PRIu64 " in term %" PRIu64, raft->transfer.target, raft->term);
@@ -84,7 +84,7 @@ void transfer_lead(struct raft *raft)
 
 void transfer_leave(struct raft *raft)
 {
-    const struct peer *peer = peer_find(raft, most_up_to_date(raft));
+    const struct peer *peer = transfer_best(raft);
     if (peer != NULL && peer->progress.match == raft->trail.last) {
         (void)effects_message(raft, RAFT_TIMEOUT_NOW, peer->id);
     }

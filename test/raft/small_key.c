@@ -91,6 +91,7 @@ static void put_progress(struct key *key, const struct progress *progress)
     put(key, progress->sending);
     put(key, progress->lost);
     put(key, progress->repairing);
+    put(key, progress->repair_heartbeats);
     put(key, progress->window_count);
     for (size_t i = 0; i < progress->window_count; i++) {
         put(key, progress_in_flight(progress, i));
