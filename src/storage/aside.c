@@ -2,6 +2,7 @@
  * Sets a damaged log and its snapshots aside, so that the peers can feed this server again.
  *
  *     opening_lose ─► survey.c ─► VOTE: lost until, lost term, aside N ─┐
+ *     storage_mark_diverged, in an earlier life ─► the same ────────────┤
  *       ┌───────────────────────────────────────────────────────────────┘
  *       └─► make DIR/damaged-N ─► move the files ─► sync both ─► VOTE: aside 0 ─► opening_again
  *
@@ -28,6 +29,12 @@ static const char PREFIX[] = "damaged-";
 enum { NAME_SIZE = 32 };
 
 static void move_next(struct opening *opening);
+
+uint64_t aside_number(const char *name)
+{
+    bool is_one = strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+    return is_one ? strtoull(name + strlen(PREFIX), NULL, 10) : 0;
+}
 
 /* ---- VOTE, both slots ---- */
 
@@ -80,6 +87,8 @@ static void names_synced(struct opening *opening, int64_t result)
         return;
     }
     opening->vote.aside = 0;
+    opening->vote.synced_sequence = 0;
+    opening->vote.first_segment = 1;
     write_slot(opening, end_written);
 }
 
@@ -191,30 +200,8 @@ static void mark_written(struct opening *opening, int64_t result)
     }
 }
 
-/* One more than that of any directory there is. */
-static uint64_t next_number(const struct opening *opening)
-{
-    uint64_t newest = 0;
-    const struct buf *names = &opening->names;
-    for (size_t at = 0; at < names->size; at += strlen((const char *)names->data + at) + 1) {
-        const char *name = (const char *)names->data + at;
-        if (strncmp(name, PREFIX, strlen(PREFIX)) == 0) {
-            uint64_t number = strtoull(name + strlen(PREFIX), NULL, 10);
-            newest = number > newest ? number : newest;
-        }
-    }
-    return newest + 1;
-}
-
 void aside_mark(struct opening *opening, uint64_t last)
 {
-    struct vote *vote = &opening->vote;
-    /* What was lost before is, too. A log without any entry still had its first batch. */
-    vote->lost_until = vote->lost_until > last ? vote->lost_until : last;
-    vote->lost_until = vote->lost_until == 0 ? 1 : vote->lost_until;
-    vote->lost_term = vote->term;
-    vote->aside = next_number(opening);
-    vote->synced_sequence = 0;
-    vote->first_segment = 1;
+    vote_lose_log(&opening->vote, last, opening->storage->aside_newest + 1);
     write_slot(opening, mark_written);
 }

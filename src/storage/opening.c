@@ -347,6 +347,10 @@ static void classify(struct opening *opening)
                                                                      sizeof opening->snapshots[0]);
             opening->snapshots[opening->snapshot_count++] = index;
         }
+        uint64_t aside = aside_number(name);
+        if (aside > opening->storage->aside_newest) {
+            opening->storage->aside_newest = aside;
+        }
         if (strcmp(name, "IDENTITY") == 0) {
             opening->has_identity = true;
         } else if (strcmp(name, "VOTE") == 0) {

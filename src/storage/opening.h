@@ -142,6 +142,9 @@ uint64_t recover_missing_segment(const struct opening *opening);
 void choose_start(struct opening *opening);
 void choose_judge(struct opening *opening);
 void recover_start(struct opening *opening);
+/* The number of a directory of this name that log and snapshots were moved to; 0: it is none. */
+uint64_t aside_number(const char *name);
+
 void survey_start(struct opening *opening);
 /* No entry of what is set aside had an index above `last`. */
 void aside_mark(struct opening *opening, uint64_t last);

@@ -149,6 +149,17 @@ void storage_repaired(struct storage *storage)
     }
 }
 
+void storage_mark_diverged(struct storage *storage)
+{
+    struct vote *vote = &storage->vote.wanted;
+    vote->term = storage->staged_vote.term;
+    vote->voted_for = storage->staged_vote.voted_for;
+    vote_lose_log(vote, storage->terms.next - 1, storage->aside_newest + 1);
+    if (storage->error == 0) {
+        (void)vote_store(&storage->vote);
+    }
+}
+
 /* ---- rounds ---- */
 
 static void report(struct storage *storage, uint64_t ticket)

@@ -133,6 +133,13 @@ void storage_restored(struct storage *storage, struct storage_restored *ret_rest
 /* What was lost is on the disk again, durably: the directory forgets that, in the background. */
 void storage_repaired(struct storage *storage);
 
+/*
+ * What the log led to is wrong, though nothing of it is damaged: the next start sets log and
+ * snapshots aside, as lost. Only storage_close may follow, which waits until that is durable. For a
+ * server with peers.
+ */
+void storage_mark_diverged(struct storage *storage);
+
 /* ---- writing: stage, then flush ---- */
 
 /* The newest staged index. */

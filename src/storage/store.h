@@ -62,6 +62,7 @@ struct storage {
     struct identity identity;
     uint64_t segment_size;
     bool may_repair;
+    uint64_t aside_newest; /* number of the newest directory damaged-* that the start found */
     enum storage_state state;
     int error; /* 0, or what failed */
     char sentence[SENTENCE_SIZE];

@@ -22,6 +22,17 @@ enum {
 STATIC_CHECK(VOTE_RECORD_SIZE == AT_ASIDE + 8, "the number of a directory ends the record");
 STATIC_CHECK((int)VOTE_RECORD_SIZE <= (int)SECTOR_SIZE, "a slot is written whole or not at all");
 
+void vote_lose_log(struct vote *vote, uint64_t last, uint64_t aside)
+{
+    CHECK(aside != 0);
+    vote->lost_until = vote->lost_until > last ? vote->lost_until : last;
+    if (vote->lost_until == 0) {
+        vote->lost_until = 1; /* A log without entries; 0 would say that nothing is lost. */
+    }
+    vote->lost_term = vote->term;
+    vote->aside = aside;
+}
+
 void vote_encode(const struct vote *vote, const struct identity *identity, uint8_t at[SECTOR_SIZE])
 {
     CHECK(vote->sequence > 0);

@@ -52,6 +52,10 @@ struct vote {
     uint64_t aside; /* 0: nothing is being moved */
 };
 
+/* The log is lost: no entry had an index above `last`, which for what was lost before is kept. Its
+ * files are to be moved to the directory with the number `aside`. */
+void vote_lose_log(struct vote *vote, uint64_t last, uint64_t aside);
+
 void vote_encode(const struct vote *vote, const struct identity *identity, uint8_t at[SECTOR_SIZE]);
 /* Returns 0, KV_ERR_DAMAGED, KV_ERR_VERSION, or KV_ERR_MISMATCH for another node's; an identity of
  * NULL takes anybody's. */

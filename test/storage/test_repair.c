@@ -229,6 +229,27 @@ static void a_log_may_be_lost_again_before_it_is_repaired(void **state)
     disk_free(disk);
 }
 
+static void a_log_that_was_marked_is_set_aside_by_the_next_start(void **state)
+{
+    (void)state;
+    struct disk *disk = subject_new();
+    struct scene scene;
+    (void)open_and_look(&scene, disk);
+    write_entries(&scene, 3);
+    storage_mark_diverged(scene.storage);
+    end(&scene);
+    struct storage_restored restored = open_and_look(&scene, disk);
+    assert_lost(&restored, ENTRIES + 3);
+    end(&scene);
+    assert_non_null(disk_bytes(disk, "data/damaged-0001/log-0000000000000001"));
+    /* Once is enough. */
+    restored = open_and_look(&scene, disk);
+    assert_lost(&restored, ENTRIES + 3);
+    end(&scene);
+    assert_null(disk_bytes(disk, "data/damaged-0002/log-0000000000000001"));
+    disk_free(disk);
+}
+
 static void the_only_snapshot_of_a_trimmed_log_may_be_lost(void **state)
 {
     (void)state;
@@ -302,6 +323,7 @@ int main(void)
         cmocka_unit_test(the_files_that_were_set_aside_are_as_they_were),
         cmocka_unit_test(a_loss_is_told_until_it_is_repaired),
         cmocka_unit_test(a_log_may_be_lost_again_before_it_is_repaired),
+        cmocka_unit_test(a_log_that_was_marked_is_set_aside_by_the_next_start),
         cmocka_unit_test(the_only_snapshot_of_a_trimmed_log_may_be_lost),
         cmocka_unit_test(a_crash_on_the_way_changes_nothing_of_what_is_said),
     };
