@@ -48,6 +48,12 @@ def malformed_frames():
     yield "a type that only servers send", native.frame(native.CLIENT_RESPONSE, body)
     yield "empty payload", native.frame(native.CLIENT_REQUEST, b"")
     yield "short payload", native.frame(native.CLIENT_REQUEST, b"\1\0\0")
+    yield "a list that changes", native.admin_request(1, native.ADMIN_LIST,
+                                                      edits=[(native.REMOVE, 1, b"")])
+    yield "a change of nothing", native.admin_request(1, native.ADMIN_CHANGE)
+    yield "an unknown verb", native.admin_request(1, 9)
+    yield "an address that is none", native.admin_request(1, native.ADMIN_CHANGE,
+                                                          edits=[(native.MOVE, 1, b"h")])
     yield "random bytes", b"\xcb" + random.randbytes(500)
 
 

@@ -9,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import native  # pylint: disable=wrong-import-position
 from cluster import check_all_there  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
@@ -195,6 +196,60 @@ def a_server_moves_to_another_port(env):
     next(server for server in cluster.followers() if server is not there).kill()
     with cluster.client() as client:
         client.put(b"still", b"v")
+
+
+# ---- the bytes ----
+
+@case(timeout=60)
+def another_implementation_lists_and_changes_the_members(env):
+    cluster = env.cluster()
+    leader = cluster.wait_leader()
+    follower = cluster.followers()[0]
+    with native.Connection(leader.client_address) as connection:
+        wait_until(lambda: connection.admin(native.ADMIN_LIST).index > 0, 10, "it is logged")
+        cluster.wait_equal()
+        answer = connection.admin(native.ADMIN_LIST)
+        expect_equal((answer.status, answer.server, answer.leader), (0, leader.id, leader.id))
+        expect_equal([(member.id, member.flags, member.address) for member in answer.members],
+                     [(server.id, 1, server.address) for server in cluster.servers], "members")
+        expect(all(member.incarnation != 0 for member in answer.members), "incarnations", answer)
+        expect(all(seen.connected and seen.priority == 1 for seen in answer.seen), "seen", answer)
+        edits = [(native.ADD_KEPT, 4, b"127.0.0.1:1"), (native.REMOVE, follower.id, b"")]
+        answer = connection.admin(native.ADMIN_CHANGE, edits=edits, flags=native.DRY_RUN)
+        expect_equal((answer.status, answer.plan.joint), (0, 1), "status")
+        expect_equal((answer.plan.before, answer.plan.after), ([3, 2, 3], [2, 2, 2]), "voters")
+        expect_equal([(member.id, member.flags) for member in answer.plan.wanted if member.id == 4],
+                     [(4, 4)], "the kept learner")
+        answer = connection.admin(native.ADMIN_CHANGE, edits=edits[:1])
+        expect_equal((answer.status, answer.plan), (0, None), "status")
+        expect_equal(answer.members[-1].address, "127.0.0.1:1", "address")
+    with native.Connection(follower.client_address) as connection:
+        answer = connection.admin(native.ADMIN_CHANGE, edits=edits[1:])
+        expect_equal(answer.address, leader.client_address, "who leads")
+        answer = connection.admin(native.ADMIN_LIST)
+        expect_equal((answer.server, answer.leader), (follower.id, leader.id), "who answers")
+        expect_equal({seen.match for seen in answer.seen}, {0}, "what a follower knows")
+
+
+@case(timeout=60)
+def more_operators_than_there_is_room_for_are_told_so(env):
+    timing = ["--election-timeout-min", "3000", "--election-timeout-max", "4000"]
+    cluster = env.cluster(arguments=timing)
+    leader = cluster.wait_leader()
+    target = cluster.followers()[0]
+    target.pause()
+    edit = [(native.PROMOTE, target.id, b"")]
+    with native.Connection(leader.client_address, 10.0) as connection:
+        # All but the first are refused at once; no place is lost by it.
+        connection.send(b"".join(native.admin_request(number, native.ADMIN_TRANSFER,
+                                                      target=target.id) for number in range(1, 41)))
+        answers = [connection.receive() for _ in range(39)]
+        expect_equal({answer.status for answer in answers}, {native.BUSY}, "the others")
+        answer = connection.receive()
+        expect_equal((answer.id, answer.status), (1, native.TIMEOUT), "the first")
+        answer = connection.admin(native.ADMIN_CHANGE, edits=edit)
+        expect("is a voter already" in answer.text, "served again", answer)
+    target.resume()
 
 
 # ---- what is refused ----

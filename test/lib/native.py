@@ -23,6 +23,10 @@ PEER_HELLO, PEER_WELCOME, STATUS_REQUEST, STATUS_RESPONSE = 7, 8, 9, 10
 BACKUP_REQUEST, BACKUP_RESPONSE = 22, 23
 BACKUP_BEGIN, BACKUP_READ, BACKUP_END = range(3)
 BACKUP_PIECE_MAX = 256 * 1024
+ADMIN_REQUEST, ADMIN_RESPONSE = 20, 21
+ADMIN_LIST, ADMIN_CHANGE, ADMIN_TRANSFER, ADMIN_SNAPSHOT = 0, 1, 2, 3
+ADD_LEARNER, ADD_KEPT, PROMOTE, REMOVE, MOVE = 0, 1, 2, 3, 4
+DRY_RUN, FORCE = 1, 2
 
 (GET, PUT, DELETE, LIST, SCAN, DELETE_RANGE, OPEN_SESSION, CLOSE_SESSION, OUTCOME) = range(9)
 
@@ -95,6 +99,14 @@ def command(operation, key=None, value=None, end=None, prefix=None, limit=None, 
 
 def request(request_id, body):
     return frame(CLIENT_REQUEST, struct.pack("<Q", request_id) + body)
+
+
+def admin_request(request_id, verb, edits=(), flags=0, target=0):
+    """Edits are (operation, id, address), the address b"" for none."""
+    body = struct.pack("<QIIQI", request_id, verb, flags, target, len(edits))
+    for operation, number, address in edits:
+        body += struct.pack("<IQ", operation, number) + sized(address)
+    return frame(ADMIN_REQUEST, body)
 
 
 class Reader:
@@ -184,8 +196,44 @@ def backup_request(request_id, action, offset=0, size=0):
     return frame(BACKUP_REQUEST, struct.pack("<QIIQ", request_id, action, size, offset))
 
 
+
+Member = collections.namedtuple("Member", "id incarnation flags address")
+Seen = collections.namedtuple("Seen", "connected priority match")
+Plan = collections.namedtuple("Plan", "joint before after wanted")
+Admin = collections.namedtuple("Admin", "id server status index leader text members seen plan")
+
+
+def decode_membership(payload):
+    reader = Reader(payload)
+    version, joint, count = reader.number("B"), reader.number("B"), reader.number("H")
+    if version != 1 or joint > 1:
+        raise Malformed("a membership of version %d, flags %d" % (version, joint))
+    members = [Member(reader.number("Q"), reader.number("Q"), reader.number("I"),
+                      reader.sized().decode()) for _ in range(count)]
+    reader.finish()
+    return members
+
+
+def decode_admin(payload):
+    reader = Reader(payload)
+    head = [reader.number(code) for code in "QQi"]
+    flags = reader.number("I")
+    rest = [reader.number("Q"), reader.number("Q"), reader.sized().decode()]
+    members, seen, plan = [], [], None
+    if flags & 1:
+        members = decode_membership(reader.sized())
+        seen = [Seen(*[reader.number(code) for code in "IIQ"]) for _ in members]
+    if flags & 2:
+        joint = reader.number("I")
+        before, after = ([reader.number("I") for _ in range(3)] for _ in range(2))
+        plan = Plan(joint, before, after, decode_membership(reader.sized()))
+    reader.finish()
+    return Admin(*head, *rest, members, seen, plan)
+
+
 DECODERS = {CLIENT_RESPONSE: decode_reply, LEADER_REDIRECT: decode_redirect,
-            STATUS_RESPONSE: decode_status, BACKUP_RESPONSE: decode_backup}
+            STATUS_RESPONSE: decode_status, ADMIN_RESPONSE: decode_admin,
+            BACKUP_RESPONSE: decode_backup}
 
 
 def keys_of(reply):
@@ -275,6 +323,14 @@ class Connection:
         answer = self.receive()
         if answer.id != request_id:
             raise Malformed("the answer to %d came for %d" % (answer.id, request_id))
+        return answer
+
+    def admin(self, verb, **parts):
+        """Asks as an operator; gives an Admin or a Redirect."""
+        self.send(admin_request(88, verb, **parts))
+        answer = self.receive()
+        if answer.id != 88:
+            raise Malformed("the answer to 88 came for %d" % answer.id)
         return answer
 
     def status(self):
