@@ -110,7 +110,9 @@ def a_removed_follower_ends_and_writes_go_on(env):
     load = env.writers(cluster, 2)
     wait_until(lambda: load.count > 100, 20, "writes")
     follower = cluster.followers()[0]
-    change(env, cluster, "remove", str(follower.id))
+    answer = env.json(cluster, "member", "remove", str(follower.id))
+    expect(answer["ok"] and not answer["joint"], "it was answered when it was over", answer)
+    expect(follower.id not in [member["id"] for member in answer["members"]], "it is gone", answer)
     leave(cluster, follower)
     expect_equal(len(voters(env, cluster)), 2, "voters")
     before = load.count
