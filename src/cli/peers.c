@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "cli/table.h"
 
+#include <inttypes.h>
+
 enum { COLUMN_COUNT = 6 };
 
 static const char *const titles[COLUMN_COUNT] = {"ID",        "ADDRESS",  "ROLE",
@@ -131,7 +133,7 @@ void peers_print(struct output *output, const struct kvapp_peers *peers)
 static void print_voters(FILE *out, const char *when, const struct kvapp_voters *voters,
                          const struct kvapp_peers *peers)
 {
-    (void)fprintf(out, "%s%lu %s (", when, (unsigned long)voters->count,
+    (void)fprintf(out, "%s%" PRIu32 " %s (", when, voters->count,
                   voters->count == 1 ? "voter" : "voters");
     const char *comma = "";
     for (size_t i = 0; i < peers->count; i++) {
@@ -141,7 +143,7 @@ static void print_voters(FILE *out, const char *when, const struct kvapp_voters 
             comma = ", ";
         }
     }
-    (void)fprintf(out, "), of which %lu must answer", (unsigned long)voters->quorum);
+    (void)fprintf(out, "), of which %" PRIu32 " must answer", voters->quorum);
 }
 
 static uint32_t spare(const struct kvapp_voters *voters)
@@ -151,11 +153,11 @@ static uint32_t spare(const struct kvapp_voters *voters)
 
 static void print_spare(FILE *out, const struct kvapp_voters *voters)
 {
-    (void)fprintf(out, "; %lu would: ", (unsigned long)voters->ready);
+    (void)fprintf(out, "; %" PRIu32 " would: ", voters->ready);
     if (voters->ready < voters->quorum) {
-        (void)fprintf(out, "%lu too few\n", (unsigned long)(voters->quorum - voters->ready));
+        (void)fprintf(out, "%" PRIu32 " too few\n", voters->quorum - voters->ready);
     } else {
-        (void)fprintf(out, "%lu of them may fail\n", (unsigned long)spare(voters));
+        (void)fprintf(out, "%" PRIu32 " of them may fail\n", spare(voters));
     }
 }
 
@@ -171,7 +173,7 @@ static void print_meanwhile(FILE *out, const struct kvapp_plan *plan)
     if (plan->before.ready < plan->before.quorum || plan->after.ready < plan->after.quorum) {
         (void)fprintf(out, "one of them has too few\n");
     } else {
-        (void)fprintf(out, "%lu may fail\n", (unsigned long)(before < after ? before : after));
+        (void)fprintf(out, "%" PRIu32 " may fail\n", before < after ? before : after);
     }
 }
 
@@ -185,9 +187,10 @@ static void print_later(FILE *out, const struct kvapp_plan *plan)
     }
     if (voters > plan->after.count) {
         (void)fprintf(out,
-                      "Later:      %lu voters, of which %lu must answer, once the learners have "
+                      "Later:      %" PRIu32 " voters, of which %" PRIu32
+                      " must answer, once the learners have "
                       "caught up\n",
-                      (unsigned long)voters, (unsigned long)(voters / 2 + 1));
+                      voters, voters / 2 + 1);
     }
 }
 
