@@ -117,6 +117,7 @@ int io_run(struct io *io, uint64_t deadline_us)
     if (err == 0) {
         ready_run(io);
         timers_fire(io);
+        io->now_us = io->calls->clock_us(io);
     }
     io->running = false;
     return err;

@@ -62,7 +62,11 @@ const char *io_error_sentence(int64_t result);
 
 /* ---- time ---- */
 
-/* Monotonic microseconds. Read once per io_run, so it does not move within one turn. */
+/*
+ * Monotonic microseconds. Read by io_run before it calls completions, and once more when it has
+ * called them: until the next io_run the clock stands still at a time at which everything that this
+ * io_run brought had arrived, however long the process was stopped meanwhile.
+ */
 uint64_t io_now_us(const struct io *io);
 /* Wall clock, milliseconds since 1970, read when called. */
 uint64_t io_wall_ms(const struct io *io);

@@ -199,6 +199,7 @@ static const struct io_calls portable_calls = {
     .name = "portable",
     .free = portable_free,
     .run = portable_run,
+    .clock_us = system_clock_us,
     .wall_ms = system_wall_ms,
     .random = system_random,
     .signal_start = portable_signal_start,

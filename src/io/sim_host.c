@@ -374,6 +374,12 @@ void sim_io_drain(struct io *base, unsigned turns_max)
 
 /* ---- the small calls ---- */
 
+static uint64_t sim_clock_us(const struct io *base)
+{
+    const struct sim_host *host = CONTAINER_OF(base, const struct sim_io, io)->host;
+    return host == NULL ? base->now_us : sim_clock_local(host);
+}
+
 static uint64_t sim_wall_ms(const struct io *base)
 {
     const struct sim_io *io = CONTAINER_OF(base, const struct sim_io, io);
@@ -427,6 +433,7 @@ static const struct io_calls sim_calls = {
     .name = "sim",
     .free = sim_io_free,
     .run = sim_run,
+    .clock_us = sim_clock_us,
     .wall_ms = sim_wall_ms,
     .random = sim_random,
     .signal_start = sim_signal_start,

@@ -9,6 +9,7 @@
 #include "io/io.h"
 
 uint64_t system_now_us(void);
+uint64_t system_clock_us(const struct io *io); /* the same, for io_calls */
 uint64_t system_wall_ms(const struct io *io);
 uint64_t system_random(struct io *io);
 

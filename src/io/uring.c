@@ -292,6 +292,7 @@ static const struct io_calls uring_calls = {
     .name = "io_uring",
     .free = uring_free,
     .run = uring_run,
+    .clock_us = system_clock_us,
     .wall_ms = system_wall_ms,
     .random = system_random,
     .signal_start = uring_signal_start,

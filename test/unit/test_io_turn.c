@@ -96,6 +96,17 @@ static void time_stands_still_within_a_turn(void **state)
     assert_true(io_now_us(world->io) >= slow.last_us + 3000);
 }
 
+/* As by a process that is stopped while it handles what came: the turn that follows knows of it. */
+static void the_clock_is_read_after_what_came(void **state)
+{
+    struct world *world = *state;
+    struct slow slow = {.io = world->io};
+    io_timer_init(&slow.timer, on_slow);
+    io_timer_set(world->io, &slow.timer, 0);
+    turn_until(world, &slow.done);
+    assert_true(io_now_us(world->io) >= slow.last_us + 3000);
+}
+
 static void clocks_and_chance_are_the_systems(void **state)
 {
     struct world *world = *state;
@@ -451,6 +462,7 @@ int main(void)
         cmocka_unit_test(run_waits_until_its_deadline),
         cmocka_unit_test(run_without_limit_ends_with_the_first_completion),
         kernel_unit_test(time_stands_still_within_a_turn),
+        kernel_unit_test(the_clock_is_read_after_what_came),
         kernel_unit_test(clocks_and_chance_are_the_systems),
         kernel_unit_test(io_may_be_made_by_one_thread_and_driven_by_another),
         cmocka_unit_test(timers_fire_once_in_order_unless_cancelled),
