@@ -46,6 +46,7 @@ enum {
     RAFT_RUNS_MAX = 16,      /* runs of terms in one append */
     RAFT_MESSAGES_MAX = 64,  /* messages that one step may send */
     RAFT_ADDRESS_SIZE = 264, /* "host:port" with its NUL */
+    RAFT_LEASE_PERCENT = 60, /* of the shortest election timeout; below two thirds: config.lease */
 };
 
 enum raft_role {
@@ -140,6 +141,7 @@ struct raft_append_response {
     uint64_t hint_index;  /* failure: the follower's log can only match the leader's at or below */
     uint64_t hint_term;   /* failure: the term of the entry at hint_index */
     uint64_t read_round;
+    bool lease; /* the sender votes for nobody within election_min_ms of when it got this round */
 };
 
 struct raft_snapshot_request {
@@ -297,6 +299,16 @@ struct raft_config {
     uint64_t election_max_ms;
     uint64_t disk_stall_ms; /* a leader whose oldest ticket is older than this steps down */
 
+    /*
+     * Leases (thesis 6.4.1): as a voter this server promises its leaders not to vote for another
+     * one for election_min_ms, also after a restart; as a leader it counts on those who promise,
+     * for RAFT_LEASE_PERCENT of election_min_ms from when it sent what they answer. That is right
+     * while election_min_ms is the same everywhere and no two clocks of the cluster differ in speed
+     * by more than a half (one 20 % too slow and one 20 % too fast do), pauses included: a clock
+     * that stands still while others go on breaks it.
+     */
+    bool lease;
+
     uint64_t window_appends;     /* appends with entries in flight to one follower, 1...256 */
     uint64_t append_entries_max; /* entries in one append */
     uint64_t uncommitted_max;    /* entries a leader accepts beyond its commit index */
@@ -387,6 +399,12 @@ const struct raft_membership *raft_membership_at(const struct raft *raft, uint64
 /* Whether the disk lost what is not repaired yet. */
 bool raft_is_repairing(const struct raft *raft);
 /* Whom a leader is handing over to; 0: nobody. */
+/*
+ * Whether nobody else can lead at now_ms, so that a read may be served at the present commit index
+ * without a round. now_ms must have been read after the read was asked, and is not below that of
+ * the last event.
+ */
+bool raft_lease_holds(const struct raft *raft, uint64_t now_ms);
 uint64_t raft_transfer_target(const struct raft *raft);
 
 /*

@@ -14,6 +14,10 @@
  * that leader wants to hand over. Refused pre-votes
  * carry the own term, so that a server behind in terms, but needed, catches up.
  *
+ * With leases this is a promise that a leader counts on, so it is kept whatever becomes of that
+ * leader: when a higher term is seen meanwhile, and after a restart, when it is not known whether
+ * one was heard (thesis 6.4.1).
+ *
  * A server whose disk lost its log has no part in elections until that is repaired (repair.c).
  */
 #include "raft/internal.h"
@@ -109,6 +113,9 @@ static bool log_is_as_complete(const struct raft *raft, const struct raft_vote_r
 static bool hears_leader(const struct raft *raft)
 {
     if (raft->role == RAFT_LEADER) {
+        return true;
+    }
+    if (raft->config.lease && raft->now_ms < raft->withheld_until_ms) {
         return true;
     }
     return raft->leader != 0 && raft->now_ms - raft->heard_ms < raft->config.election_min_ms;

@@ -45,6 +45,7 @@ static void refuse(struct raft *raft, const struct raft_message *message)
     response->lost = repair_is_due(raft);
     response->prev_index = request->prev_index;
     response->read_round = request->read_round;
+    response->lease = raft->config.lease;
     uint64_t hint = trail_at_most(&raft->trail, request->prev_index - 1, request->prev_term);
     if (hint < raft->trail.base.index) {
         hint = raft->trail.base.index;
@@ -81,6 +82,7 @@ static void acknowledge(struct raft *raft, uint64_t match_min)
     response->prev_index = ack->prev_index;
     response->match_index = match;
     response->read_round = ack->read_round;
+    response->lease = raft->config.lease;
     ack->match_sent = match;
     ack->heartbeat = false;
     ack->due = match < raft->verified;

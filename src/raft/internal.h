@@ -35,13 +35,20 @@ struct owed_ack {
     uint64_t match_sent; /* the largest match that was acknowledged in this term */
 };
 
+enum { ROUNDS_KEPT = 8 };
+
 /* Reads of a leader (thesis 6.4). Tags are 0 where there is none. */
 struct reads {
     uint64_t tag_last;    /* the newest that was ever asked for */
     uint64_t tag_waiting; /* the newest that no round covers yet */
     uint64_t round;       /* the newest round; never reused while the core lives */
     uint64_t round_tag;   /* the newest read that the round in flight covers */
+    uint64_t round_asked; /* that round */
     uint64_t round_index; /* the commit index when that round began */
+
+    uint64_t
+        sent_ms[ROUNDS_KEPT]; /* of the newest rounds, by round % ROUNDS_KEPT: when each began */
+    bool lease_over;          /* the leader let another one campaign: no lease in this term */
 };
 
 /* A leadership that is being handed over. */
@@ -98,7 +105,8 @@ struct raft {
     struct durable durable;
 
     /* Everybody but a leader. */
-    uint64_t heard_ms; /* when `leader` was heard last */
+    uint64_t heard_ms;          /* when `leader` was heard last */
+    uint64_t withheld_until_ms; /* with leases: no vote before, for a leader may count on that */
     uint64_t election_due_ms;
 
     /* Follower. */
@@ -248,6 +256,14 @@ void snapshot_timer(struct raft *raft, struct peer *peer);
 void read_ask(struct raft *raft, uint64_t tag);
 /* Something changed that reads wait for: an answer, or the commit index. */
 void read_advance(struct raft *raft);
+/* A leader begins, without a lease. */
+void read_begin(struct raft *raft);
+bool read_lease_holds(const struct raft *raft, uint64_t now_ms);
+/* Begins another round, which the next appends carry, for the lease. */
+void read_next_round(struct raft *raft);
+/* Until when, by the own clock, who answers this round and promises a lease votes for nobody else;
+ * 0: not known any more. */
+uint64_t read_lease_until(const struct raft *raft, uint64_t round);
 /* Leadership ends: whatever was not released never will be. */
 void read_drop(struct raft *raft);
 
@@ -299,6 +315,7 @@ uint64_t quorum_value(const uint64_t *values, size_t count);
 bool quorum_granted(const struct raft *raft);
 uint64_t quorum_match(const struct raft *raft);
 uint64_t quorum_round(const struct raft *raft);
+uint64_t quorum_lease_until(const struct raft *raft);
 uint64_t quorum_heard_ms(const struct raft *raft, uint64_t now_ms);
 
 #endif

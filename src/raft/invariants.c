@@ -194,10 +194,11 @@ static void check_reads(const struct raft *raft)
     CHECK(reads->tag_waiting <= reads->tag_last);
     CHECK(reads->tag_waiting == 0 || reads->tag_waiting > reads->round_tag);
     if (reads->round_tag != 0) {
-        CHECK(reads->round > 0);
+        CHECK(reads->round_asked > 0);
+        CHECK(reads->round_asked <= reads->round);
         CHECK(reads->round_index >= raft->noop_index);
         CHECK(reads->round_index <= raft->commit_index);
-        CHECK(quorum_round(raft) < reads->round);
+        CHECK(quorum_round(raft) < reads->round_asked);
     } else {
         CHECK(reads->tag_waiting == 0 || raft->commit_index < raft->noop_index);
     }

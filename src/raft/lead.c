@@ -125,6 +125,7 @@ void lead_begin(struct raft *raft)
     STORY(raft, "no-op %" PRIu64 " opens term %" PRIu64, next, raft->term);
     raft->heartbeat_due_ms = raft->now_ms + raft->config.heartbeat_ms;
     raft->caught_up = raft->noop_index;
+    read_begin(raft);
     replicate_all(raft, APPENDS_AFTER_PROPOSAL);
 }
 
@@ -274,6 +275,12 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
     }
     peer->progress.heard_ms = raft->now_ms;
     peer->progress.repairing = response->lost;
+    if (response->lease) {
+        uint64_t until_ms = read_lease_until(raft, response->read_round);
+        if (peer->progress.lease_until_ms < until_ms) {
+            peer->progress.lease_until_ms = until_ms;
+        }
+    }
     if (peer->progress.round < response->read_round) {
         peer->progress.round = response->read_round;
         read_advance(raft);
@@ -312,6 +319,9 @@ void lead_timer(struct raft *raft)
     repair_lead(raft);
     if (raft->caught_up < raft->commit_index) {
         raft->caught_up = raft->commit_index;
+    }
+    if (raft->config.lease) {
+        read_next_round(raft);
     }
     replicate_all(raft, APPENDS_AFTER_HEARTBEAT);
     for (size_t i = 0; i < raft->peer_count; i++) {

@@ -28,6 +28,7 @@ void progress_reset(struct progress *progress, uint64_t next, uint64_t now_ms)
     progress->repair_heartbeats = 0;
     progress->heard_ms = now_ms;
     progress->round = 0;
+    progress->lease_until_ms = 0;
     progress->window_head = 0;
     progress->window_count = 0;
 }

@@ -1,6 +1,6 @@
 /*
  * What does a majority of the voters agree on? One question serves all that is counted: votes,
- * stored entries, answered read rounds and the times of the last answers.
+ * stored entries, answered read rounds, leases and the times of the last answers.
  *
  * Majorities of one membership always share a server, which is what every argument of Raft rests
  * on. While voters change there are two sets of them (§6), and the answer is the smaller of theirs.
@@ -31,7 +31,7 @@ uint64_t quorum_value(const uint64_t *values, size_t count)
 }
 
 /* One field of every peer, for quorum_value. */
-enum field { FIELD_VOTE, FIELD_MATCH, FIELD_ROUND, FIELD_HEARD };
+enum field { FIELD_VOTE, FIELD_MATCH, FIELD_ROUND, FIELD_LEASE, FIELD_HEARD };
 
 static uint64_t value_of(const struct peer *peer, enum field field)
 {
@@ -42,6 +42,8 @@ static uint64_t value_of(const struct peer *peer, enum field field)
         return peer->progress.match;
     case FIELD_ROUND:
         return peer->progress.round;
+    case FIELD_LEASE:
+        return peer->progress.lease_until_ms;
     case FIELD_HEARD:
         return peer->progress.heard_ms;
     }
@@ -88,6 +90,11 @@ uint64_t quorum_match(const struct raft *raft)
 uint64_t quorum_round(const struct raft *raft)
 {
     return quorum_of(raft, FIELD_ROUND, UINT64_MAX);
+}
+
+uint64_t quorum_lease_until(const struct raft *raft)
+{
+    return quorum_of(raft, FIELD_LEASE, UINT64_MAX);
 }
 
 uint64_t quorum_heard_ms(const struct raft *raft, uint64_t now_ms)

@@ -584,6 +584,12 @@ bool raft_is_repairing(const struct raft *raft)
     return repair_is_due(raft);
 }
 
+bool raft_lease_holds(const struct raft *raft, uint64_t now_ms)
+{
+    CHECK(now_ms >= raft->now_ms);
+    return leads_at(raft, now_ms) && read_lease_holds(raft, now_ms);
+}
+
 uint64_t raft_transfer_target(const struct raft *raft)
 {
     return raft->transfer.target;

@@ -9,6 +9,12 @@
  *                 └─ while a round is in flight, reads wait for the next one
  *
  * Rounds are carried by appends; heartbeats repeat the newest, which repairs lost ones.
+ *
+ * A lease (thesis 6.4.1) answers the same question by the clock. Who answers a round votes for
+ * nobody else for election_min_ms from when it got the round, so when a majority of them has
+ * answered a round that was *sent* less than that ago, no newer leader can exist yet. With leases
+ * each heartbeat begins a round. The lease is over for good when the leader itself asks another
+ * server to campaign: who votes for that one keeps no promise.
  */
 #include "raft/internal.h"
 
@@ -16,6 +22,43 @@
 #include "base/mutation.h"
 
 #include <inttypes.h>
+
+enum {
+    /* Both clocks are read in whole milliseconds: each may show up to one too little. */
+    LEASE_ROUNDING_MS = 2,
+};
+
+/* One voter's clock may go half as fast again as the leader's: config.lease. */
+STATIC_CHECK(RAFT_LEASE_PERCENT * 3 < 100 * 2, "the slowest leader's lease ends before a promise");
+
+void read_begin(struct raft *raft)
+{
+    raft->reads.lease_over = false;
+}
+
+void read_next_round(struct raft *raft)
+{
+    struct reads *reads = &raft->reads;
+    reads->round++;
+    reads->sent_ms[reads->round % ROUNDS_KEPT] = raft->now_ms;
+}
+
+uint64_t read_lease_until(const struct raft *raft, uint64_t round)
+{
+    const struct reads *reads = &raft->reads;
+    uint64_t length_ms = raft->config.election_min_ms * RAFT_LEASE_PERCENT / 100;
+    if (round == 0 || round + ROUNDS_KEPT <= reads->round || length_ms < LEASE_ROUNDING_MS) {
+        return 0;
+    }
+    return reads->sent_ms[round % ROUNDS_KEPT] + length_ms - LEASE_ROUNDING_MS;
+}
+
+bool read_lease_holds(const struct raft *raft, uint64_t now_ms)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    return raft->config.lease && !raft->reads.lease_over && raft->transfer.target == 0 &&
+           raft->commit_index >= raft->noop_index && now_ms < quorum_lease_until(raft);
+}
 
 static bool begin_round(struct raft *raft)
 {
@@ -26,14 +69,15 @@ static bool begin_round(struct raft *raft)
     if (raft->commit_index < raft->noop_index && !MUTATION(read_before_noop)) {
         return false;
     }
-    reads->round++;
+    read_next_round(raft);
+    reads->round_asked = reads->round;
     reads->round_tag = reads->tag_waiting;
     reads->round_index = raft->commit_index;
     reads->tag_waiting = 0;
     STORY(raft,
           "read round %" PRIu64 " begins in term %" PRIu64 ": reads up to tag %" PRIu64
           " at %" PRIu64,
-          reads->round, raft->term, reads->round_tag, reads->round_index);
+          reads->round_asked, raft->term, reads->round_tag, reads->round_index);
     lead_send_round(raft);
     return true;
 }
@@ -41,7 +85,7 @@ static bool begin_round(struct raft *raft)
 static void end_round(struct raft *raft)
 {
     struct reads *reads = &raft->reads;
-    bool confirmed = quorum_round(raft) >= reads->round || MUTATION(read_without_round);
+    bool confirmed = quorum_round(raft) >= reads->round_asked || MUTATION(read_without_round);
     if (reads->round_tag == 0 || !confirmed) {
         return;
     }
@@ -49,7 +93,7 @@ static void end_round(struct raft *raft)
     STORY(raft,
           "read round %" PRIu64 " confirmed in term %" PRIu64 ": reads up to tag %" PRIu64
           " at %" PRIu64,
-          reads->round, raft->term, reads->round_tag, reads->round_index);
+          reads->round_asked, raft->term, reads->round_tag, reads->round_index);
     raft->effects->read_tag = reads->round_tag;
     raft->effects->read_index = reads->round_index;
     reads->round_tag = 0;

@@ -69,10 +69,17 @@ static void enter(struct raft *raft, enum raft_role role)
     }
 }
 
+/* A leader that was heard, by this life or the one before, may count on this server. */
+static void withhold_vote(struct raft *raft)
+{
+    raft->withheld_until_ms = raft->now_ms + raft->config.election_min_ms;
+}
+
 void role_start(struct raft *raft)
 {
     raft->role = RAFT_FOLLOWER;
     raft->verified = raft->commit_index;
+    withhold_vote(raft);
     election_reset_timer(raft);
 }
 
@@ -116,6 +123,7 @@ void role_hear_leader(struct raft *raft, uint64_t term, uint64_t leader)
     raft->leader = leader;
     raft->term_leader = leader;
     raft->heard_ms = raft->now_ms;
+    withhold_vote(raft);
     election_reset_timer(raft);
 }
 

@@ -1,7 +1,9 @@
 /*
  * How does a leader hand over (thesis 3.10)? It takes no more proposals, brings the target up to
  * date, and tells it to campaign at once. The target's vote requests say that the leader wanted
- * this, so that nobody refuses because a leader is heard.
+ * this, so that nobody refuses because a leader is heard. The leader has no lease any more: not
+ * until it gives up, because it may be about to be replaced, and once it has told, in this whole
+ * term, because such a vote request may arrive at any later time.
  *
  *     asked ─► target lacks entries ─► match = last ─► timeout now ─► the target's vote request
  *                    └──── an election timeout later ────┴─► given up, proposals are taken again
@@ -78,6 +80,7 @@ void transfer_lead(struct raft *raft)
     CHECK(peer != NULL && may_lead(raft, peer));
     if (!transfer->told && peer->progress.match == raft->trail.last) {
         transfer->told = true;
+        raft->reads.lease_over = true;
         (void)effects_message(raft, RAFT_TIMEOUT_NOW, peer->id);
     }
 }

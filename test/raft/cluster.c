@@ -8,6 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- clocks ---- */
+
+uint64_t server_clock_ms(const struct server *server)
+{
+    uint64_t rate = (uint64_t)(100 + server->faster);
+    return server->cluster->now_ms * rate / 100 + server->ahead_ms;
+}
+
+/* When, by the cluster's clock, its own shows this. */
+static uint64_t cluster_clock_ms(const struct server *server, uint64_t clock_ms)
+{
+    uint64_t rate = (uint64_t)(100 + server->faster);
+    return clock_ms > server->ahead_ms ? ((clock_ms - server->ahead_ms) * 100 + rate - 1) / rate
+                                       : 0;
+}
+
 /* ---- effects ---- */
 
 static uint64_t number_membership(struct cluster *cluster, const struct raft_membership *membership)
@@ -119,7 +135,7 @@ static int step(struct server *server, struct raft_event *event, const struct pa
 {
     struct cluster *cluster = server->cluster;
     struct raft_effects *effects = &cluster->effects;
-    event->now_ms = cluster->now_ms + server->ahead_ms;
+    event->now_ms = server_clock_ms(server);
     int err = raft_step(server->raft, event, effects);
     if (err != 0) {
         return err;
@@ -153,7 +169,7 @@ static int step(struct server *server, struct raft_event *event, const struct pa
         CHECK(effects->read_index <= effects->commit_index);
         release_reads(server, effects->read_tag, effects->read_index);
     }
-    server->wake_ms = effects->wake_ms > server->ahead_ms ? effects->wake_ms - server->ahead_ms : 0;
+    server->wake_ms = cluster_clock_ms(server, effects->wake_ms);
     return 0;
 }
 
@@ -314,7 +330,7 @@ void server_start(struct server *server)
     }
     config.seed = cluster->seed * 1000 + server->id * 100 + server->starts++;
     config.trace = &server->trace;
-    int err = raft_new(&config, &restored, cluster->now_ms + server->ahead_ms, &server->raft);
+    int err = raft_new(&config, &restored, server_clock_ms(server), &server->raft);
     CHECK(err == 0);
     free(runs);
     free(memberships);
@@ -434,6 +450,20 @@ int server_read(struct server *server)
     }
     server->tag = read.tag;
     return 0;
+}
+
+bool server_lease(struct server *server)
+{
+    struct cluster *cluster = server->cluster;
+    if (server->raft == NULL || !raft_lease_holds(server->raft, server_clock_ms(server))) {
+        return false;
+    }
+    CHECK(raft_commit_index(server->raft) >= cluster->committed.last);
+    for (uint64_t term = raft_term(server->raft) + 1; term < cluster->leaders_count; term++) {
+        CHECK(cluster->leaders[term] == 0);
+    }
+    cluster->leases_seen++;
+    return true;
 }
 
 int server_change(struct server *server, const struct raft_membership *wanted)

@@ -16,7 +16,8 @@
  *     its server has no part in elections; the membership in force is the newest of the log;
  *   - no leader changes the membership before an entry of its term is committed;
  *   - votes, vote requests and acknowledgements leave only when their sender's disk agrees;
- *   - a read is served at or above everything that was committed when it was asked.
+ *   - a read is served at or above everything that was committed when it was asked;
+ *   - while a leader has a lease nobody leads a later term, and it knows of all that is committed.
  */
 #ifndef TEST_RAFT_CLUSTER_H
 #define TEST_RAFT_CLUSTER_H
@@ -52,6 +53,7 @@ struct server {
     struct trace trace;
     uint64_t starts;   /* varies the seed of each life */
     uint64_t ahead_ms; /* its clock against the cluster's: no two machines agree */
+    int64_t faster;    /* and by so many percent it goes faster */
 
     struct entry_log log; /* as the core believes it to be */
     bool initiated;       /* knows the initial membership: was in it, or has a snapshot */
@@ -112,6 +114,7 @@ struct cluster {
     uint64_t *leaders; /* by term */
     uint64_t leaders_count;
     uint64_t reads_served;
+    uint64_t leases_seen; /* how often server_lease said yes */
 
     /* Takes the parcel over. */
     void (*on_send)(void *context, struct parcel *parcel);
@@ -150,6 +153,10 @@ void server_lose_log(struct server *server, bool bounded);
 int server_tick(struct server *server);
 int server_propose(struct server *server, uint64_t count);
 int server_read(struct server *server);
+/* Whether it has a lease now. */
+bool server_lease(struct server *server);
+/* What its clock shows. */
+uint64_t server_clock_ms(const struct server *server);
 int server_change(struct server *server, const struct raft_membership *wanted);
 int server_transfer(struct server *server, uint64_t to);
 int server_step_down(struct server *server);

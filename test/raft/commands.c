@@ -178,6 +178,8 @@ static bool command_cluster(struct stage *stage, const struct words *words)
             config->uncommitted_max = value;
         } else if (strcmp(words->at[i], "stall") == 0) {
             config->disk_stall_ms = value;
+        } else if (strcmp(words->at[i], "lease") == 0) {
+            config->lease = value != 0;
         } else if (strcmp(words->at[i], "seed") == 0) {
             seed = value;
         } else {
@@ -256,6 +258,13 @@ static bool command_read(struct stage *stage, const struct words *words)
 {
     struct server *server = server_at(stage, words, 1);
     report(stage, server, server_read(server));
+    return true;
+}
+
+static bool command_lease(struct stage *stage, const struct words *words)
+{
+    struct server *server = server_at(stage, words, 1);
+    show(stage, "%" PRIu64 " has %s", server->id, server_lease(server) ? "a lease" : "no lease");
     return true;
 }
 
@@ -542,6 +551,7 @@ static const struct {
     {"elect", command_elect, 2},
     {"propose", command_propose, 3},
     {"read", command_read, 2},
+    {"lease", command_lease, 2},
     {"deliver", command_deliver, 2},
     {"drop", command_drop, 2},
     {"duplicate", command_duplicate, 2},

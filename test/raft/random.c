@@ -4,7 +4,9 @@
  * restarts, proposals and reads; snapshots
  * that are taken, sent, lost, and installed late, twice or just before a crash. cluster.c
  * checks safety after every step. Then the world calms down and must come to life: a leader within
- * ten election timeouts, and everything committed on every server within twenty.
+ * ten election timeouts, and everything committed on every server within twenty. In worlds with
+ * leases clocks are up to 20 % too fast or too slow, and whoever has a lease is looked at all the
+ * time.
  *
  *     random [COUNT [FIRST_SEED]]     or RAFT_SEEDS, RAFT_SEED; RAFT_STORY=1 tells the story
  *
@@ -28,7 +30,8 @@
 
 enum {
     CHAOS_MS = 10000,
-    LEADER_WITHIN_MS = 3000, /* ten election timeouts of at most 300 ms */
+    LEADER_WITHIN_MS = 3750, /* ten election timeouts of at most 300 ms, by the slowest clock */
+    DRIFT_PERCENT = 20,
     COMMIT_WITHIN_MS = 3000, /* after that, so within twenty in all */
     SEEDS_DEFAULT = 600,
 };
@@ -299,6 +302,9 @@ static void violence(struct world *world)
     case 0:
         if (server->raft != NULL) {
             crash(world, server);
+            if (world->cluster.config.lease && percent(world, 50)) {
+                server_start(server); /* at once, while a lease may still count on it */
+            }
         } else {
             start(world, server);
         }
@@ -322,6 +328,7 @@ static void client(struct world *world)
 {
     bool change = percent(world, world->churn);
     bool read = percent(world, 50);
+    bool transfer = world->cluster.config.lease && percent(world, 3);
     uint64_t count = draw(world, 1, 6);
     for (uint64_t id = 1; id <= world->cluster.count; id++) {
         struct server *server = cluster_server(&world->cluster, id);
@@ -333,7 +340,21 @@ static void client(struct world *world)
             continue;
         }
         int err = read ? server_read(server) : server_propose(server, count);
-        CHECK(err == 0 || err == KV_ERR_NOT_LEADER || err == KV_ERR_BUSY);
+        if (transfer) {
+            err = server_transfer(server, 0);
+        }
+        CHECK(err == 0 || (transfer && err == KV_ERR_INVALID) || err == KV_ERR_NOT_LEADER ||
+              err == KV_ERR_BUSY);
+    }
+}
+
+/* A lease is right at every moment, or it is not a lease. */
+static void look_at_leases(struct world *world)
+{
+    for (uint64_t id = 1; id <= world->cluster.count && world->cluster.config.lease; id++) {
+        if (world->paused_until_ms[id] <= world->cluster.now_ms) {
+            (void)server_lease(cluster_server(&world->cluster, id));
+        }
     }
 }
 
@@ -371,6 +392,22 @@ static void make_world(struct world *world, uint64_t seed, size_t count)
     cluster_init(&world->cluster, count, seed);
     for (uint64_t id = 1; id <= count; id++) {
         cluster_server(&world->cluster, id)->ahead_ms = draw(world, 0, 10000);
+    }
+}
+
+static void give_leases(struct world *world)
+{
+    world->cluster.config.lease = true;
+    /* Elections come as early as they may, and are over soon. */
+    world->delay_max_ms = draw(world, 1, 10);
+    world->disk_max_ms = draw(world, 1, 5);
+    world->disk_slow = 0;
+    world->violence = draw(world, 5, 40);
+    world->cluster.config.election_max_ms =
+        world->cluster.config.election_min_ms + draw(world, 1, 30);
+    for (uint64_t id = 1; id <= world->cluster.count; id++) {
+        cluster_server(&world->cluster, id)->faster =
+            DRIFT_PERCENT * ((int64_t)draw(world, 0, 2) - 1);
     }
 }
 
@@ -488,6 +525,7 @@ static void run_until(struct world *world, uint64_t end_ms)
             continue;
         }
         happen(world, happening);
+        look_at_leases(world);
     }
     world->cluster.now_ms = end_ms;
 }
@@ -536,12 +574,24 @@ struct totals {
     uint64_t compactions;
     uint64_t installs;
     uint64_t losses;
+    uint64_t leases;
     uint64_t reads;
     uint64_t terms;
 };
 
-static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *totals)
+/* Worlds of one kind, one for each seed. */
+struct worlds {
+    const char *name;
+    uint64_t first;
+    uint64_t count;
+    size_t servers;
+    bool changing; /* members come and go */
+    bool leases;
+};
+
+static void run_seed(const struct worlds *worlds, uint64_t seed, struct totals *totals)
 {
+    const size_t count = worlds->servers;
     printf("# seed %" PRIu64 ", %zu servers", seed, count);
     (void)fflush(stdout);
     struct world *world = memory_new(1, sizeof *world);
@@ -551,11 +601,14 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
         printf("\n");
     }
     make_world(world, seed, count);
-    if (changing) {
+    if (worlds->changing) {
         world->churn = draw(world, 1, 30);
         world->cluster.config.membership.count = draw(world, 1, count);
     } else {
         world->loss_of_log = draw(world, 0, 1) == 0 ? 0 : draw(world, 1, 80);
+    }
+    if (worlds->leases) {
+        give_leases(world);
     }
     for (uint64_t id = 1; id <= count; id++) {
         server_start(cluster_server(&world->cluster, id));
@@ -577,6 +630,7 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
     totals->committed += committed;
     totals->reads += world->cluster.reads_served;
     totals->terms += terms;
+    totals->leases += world->cluster.leases_seen;
     while (heap_top(&world->heap) != NULL) {
         struct heap_node *node = heap_top(&world->heap);
         struct happening *happening = CONTAINER_OF(node, struct happening, node);
@@ -591,21 +645,12 @@ static void run_seed(uint64_t seed, size_t count, bool changing, struct totals *
     free(world);
 }
 
-/* Worlds of one kind, one for each seed. */
-struct worlds {
-    const char *name;
-    uint64_t first;
-    uint64_t count;
-    size_t servers;
-    bool changing; /* members come and go */
-};
-
 static void random_worlds_are_safe_and_come_to_life(void **state)
 {
     const struct worlds *worlds = *state;
     struct totals totals = {.committed = 0};
     for (uint64_t i = 0; i < worlds->count; i++) {
-        run_seed(worlds->first + i, worlds->servers, worlds->changing, &totals);
+        run_seed(worlds, worlds->first + i, &totals);
     }
     /* Worlds in which nothing happens would prove nothing. */
     assert_true(totals.committed >= worlds->count);
@@ -615,6 +660,7 @@ static void random_worlds_are_safe_and_come_to_life(void **state)
     assert_true(worlds->servers == 1 || totals.installs >= worlds->count / 4);
     assert_true(!worlds->changing || totals.changes >= worlds->count);
     assert_true(worlds->changing || worlds->servers == 1 || totals.losses >= worlds->count / 4);
+    assert_true(!worlds->leases || totals.leases >= 100 * worlds->count);
 }
 
 static uint64_t number(const char *text, uint64_t otherwise)
@@ -627,11 +673,16 @@ int main(int argc, char **argv)
     uint64_t first = number(argc > 2 ? argv[2] : getenv("RAFT_SEED"), 1);
     uint64_t count = number(argc > 1 ? argv[1] : getenv("RAFT_SEEDS"), SEEDS_DEFAULT);
     struct worlds worlds[] = {
-        {"random_worlds_of_one_server_are_safe_and_come_to_life", first, count / 8 + 1, 1, false},
-        {"random_worlds_of_three_servers_are_safe_and_come_to_life", first, count, 3, false},
-        {"random_worlds_of_five_servers_are_safe_and_come_to_life", first, count / 2 + 1, 5, false},
+        {"random_worlds_of_one_server_are_safe_and_come_to_life", first, count / 8 + 1, 1, false,
+         false},
+        {"random_worlds_of_three_servers_are_safe_and_come_to_life", first, count, 3, false, false},
+        {"random_worlds_of_five_servers_are_safe_and_come_to_life", first, count / 2 + 1, 5, false,
+         false},
         {"random_worlds_of_changing_members_are_safe_and_come_to_life", first, count / 2 + 1, 6,
-         true},
+         true, false},
+        {"random_worlds_with_leases_are_safe_and_come_to_life", first, count, 3, false, true},
+        {"random_worlds_with_leases_and_changing_members_are_safe_and_come_to_life", first,
+         count / 2 + 1, 5, true, true},
     };
     struct CMUnitTest tests[sizeof worlds / sizeof worlds[0]];
     for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {

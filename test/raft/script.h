@@ -12,7 +12,7 @@
  *
  * Commands. S is a server's number, A->B a directed link, N a number.
  *
- *   cluster N [voters N] [window N] [entries N] [uncommitted N] [stall N] [seed N]
+ *   cluster N [voters N] [window N] [entries N] [uncommitted N] [stall N] [seed N] [lease 1]
  *                         N servers, down, with empty disks, and what differs from the default:
  *                         only the first so many are members at the beginning
  *   log S [TERM ...]      the terms of the entries on the disk of S
@@ -23,6 +23,7 @@
  *   elect S               all wait until they no longer insist on an old leader, S for an election
  *                         timeout; then settle
  *   propose S N           read S
+ *   lease S               shows whether S has a lease
  *   change S ID ... [learners ID ...] [kept ID ...]
  *                         S is asked for this membership: voters, learners, kept learners
  *   transfer S [ID]       S is asked to hand over

@@ -121,7 +121,10 @@ static void describe_response(const struct raft_append_response *response, char 
         at += snprintf(text + at, size - (size_t)at, ", round %" PRIu64, response->read_round);
     }
     if (response->lost) {
-        (void)snprintf(text + at, size - (size_t)at, ", log lost");
+        at += snprintf(text + at, size - (size_t)at, ", log lost");
+    }
+    if (response->lease) {
+        (void)snprintf(text + at, size - (size_t)at, ", lease");
     }
 }
 
