@@ -16,6 +16,7 @@
 
 #include "kvapp/err.h"
 #include "kvapp/raft.h"
+#include "kvapp/reads.h"
 
 struct kvapp_node;
 
@@ -57,7 +58,12 @@ struct kvapp_node_options {
     uint64_t snapshot_bytes;   /* or so many bytes, and as many as the state has in memory */
     uint64_t snapshot_rate;    /* at which one is sent to a member, bytes a second */
     uint32_t priority;         /* 1; a leader hands over to a voter that has a higher one */
-    bool handle_signals;       /* SIGTERM and SIGINT end kvapp_node_run cleanly */
+    /* How reads are answered that leave it to the server: leader [the default], linearizable or
+     * lease. Lease also makes this server promise, as a voter, what the leaders' leases rest on:
+     * each leader has one while a majority is so configured. All must have the same election
+     * timeouts. */
+    enum kvapp_reads reads;
+    bool handle_signals; /* SIGTERM and SIGINT end kvapp_node_run cleanly */
     /* The log; NULL: nobody listens. */
     void (*log)(void *context, enum kvapp_log_level level, const char *line);
     void *log_context;

@@ -68,6 +68,7 @@ enum option_id {
     OPTION_CLIENT_DELAY,
     OPTION_CLIENT_PORT_OFFSET,
     OPTION_IO,
+    OPTION_READS,
     OPTION_SEGMENT_SIZE,
     OPTION_CACHE_SIZE,
     OPTION_SNAPSHOT_ENTRIES,
@@ -111,7 +112,7 @@ enum option_id {
     OPTION_COUNT,
 };
 
-/* The places of --io's choices. */
+/* The places of --reads' choices are enum kvapp_reads; these are the places of --io's. */
 enum option_io { OPTION_IO_AUTO, OPTION_IO_URING, OPTION_IO_PORTABLE };
 
 /* An option's id is its place in the table. */

@@ -198,6 +198,23 @@ const struct option option_table[OPTION_COUNT] = {
             .help = "How to talk to the system: io_uring, or portable where io_uring is forbidden; "
                     "auto tries.",
         },
+    [OPTION_READS] =
+        {
+            .type = OPTION_ENUM,
+            .owners = OWNER_SERVER | OWNER_CLIENT | OWNER_BENCH,
+            .name = "reads",
+            .value_name = "HOW",
+            .initial = "default",
+            .choices = "default|leader|linearizable|lease|stale",
+            .environment = "KVAPP_READS",
+            .help =
+                "How reads are answered: by the leader, which asks a majority whether it still "
+                "leads (leader); by any server, which has the leader ask (linearizable); by the "
+                "leader at once, relying on clocks (lease); by any server at once, perhaps from "
+                "an old state (stale). By default a client leaves it to the server, and a server "
+                "does leader. A server that does lease also promises what leases rest on, so "
+                "give it to all. Stale is for clients.",
+        },
     [OPTION_SEGMENT_SIZE] =
         {
             .type = OPTION_BYTES,

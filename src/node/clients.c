@@ -87,34 +87,57 @@ static bool is_full(const struct client *client)
            client->node->waiting_bytes > NODE_WAITING_MAX;
 }
 
-static int take_request(struct client *client, struct slice payload)
+static void take_command(struct client *client, const struct read_request *request, bool must_read)
 {
     struct kvapp_node *node = client->node;
-    struct client_request request;
-    int err = client_request_decode(payload, &request);
-    if (err != 0) {
-        return err;
-    }
     const struct waiter waiter = {
         .client = client,
-        .request_id = request.request_id,
-        .cost = request.command.size + REQUEST_COST,
+        .request_id = request->request_id,
+        .cost = request->command.size + REQUEST_COST,
     };
     client->waiting++;
     node->waiting_bytes += waiter.cost;
     struct command command;
-    err = command_decode(request.command, &command);
+    int err = command_decode(request->command, &command);
     if (err == 0) {
         err = command_check(&command);
     }
+    bool writes = err == 0 && operation_is_write(command.operation);
+    if (writes && must_read) {
+        err = KV_ERR_INVALID;
+    }
     if (err != 0) {
         reply_error(node, &waiter, err);
-    } else if (operation_is_write(command.operation)) {
-        propose_queue(node, &waiter, request.command);
+    } else if (writes) {
+        propose_queue(node, &waiter, request->command);
     } else {
-        reads_queue(node, client, request.request_id, request.command, waiter.cost);
+        reads_queue(node, &waiter, request->reads, request->command);
     }
-    return 0;
+}
+
+static int take_request(struct client *client, struct slice payload)
+{
+    struct client_request request;
+    int err = client_request_decode(payload, &request);
+    if (err == 0) {
+        const struct read_request plain = {
+            .request_id = request.request_id,
+            .reads = KVAPP_READS_DEFAULT,
+            .command = request.command,
+        };
+        take_command(client, &plain, false);
+    }
+    return err;
+}
+
+static int take_read(struct client *client, struct slice payload)
+{
+    struct read_request request;
+    int err = read_request_decode(payload, &request);
+    if (err == 0) {
+        take_command(client, &request, true);
+    }
+    return err;
 }
 
 static int take_frame(void *context, const struct frame *frame)
@@ -128,6 +151,8 @@ static int take_frame(void *context, const struct frame *frame)
     switch (frame->type) {
     case FRAME_CLIENT_REQUEST:
         return take_request(client, frame->payload);
+    case FRAME_READ_REQUEST:
+        return take_read(client, frame->payload);
     case FRAME_STATUS_REQUEST:
         err = status_request_decode(frame->payload, &request_id);
         if (err == 0) {

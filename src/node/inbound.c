@@ -186,7 +186,8 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
 /* What a member may send on the connection for messages, once it has greeted. */
 static bool is_message(uint8_t type)
 {
-    return type <= RAFT_APPEND_RESPONSE || type == RAFT_TIMEOUT_NOW || type == FRAME_STATE_DIGEST;
+    return type <= RAFT_APPEND_RESPONSE || type == RAFT_TIMEOUT_NOW || type == FRAME_STATE_DIGEST ||
+           type == FRAME_READ_INDEX_REQUEST || type == FRAME_READ_INDEX_RESPONSE;
 }
 
 static int take_frame(void *context, const struct frame *frame)

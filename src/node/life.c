@@ -54,6 +54,7 @@ static int start_raft(struct kvapp_node *node, const struct storage_restored *re
         .heartbeat_ms = timing->heartbeat_ms,
         .election_min_ms = timing->election_min_ms,
         .election_max_ms = timing->election_max_ms,
+        .lease = node->options.reads == KVAPP_READS_LEASE,
         .disk_stall_ms = stall_ms < STALL_MS_MIN ? STALL_MS_MIN : stall_ms,
         .window_appends = APPEND_WINDOW,
         .append_entries_max = 4096,
@@ -84,6 +85,7 @@ static int start_raft(struct kvapp_node *node, const struct storage_restored *re
         .lost_term = restored->lost_term,
     };
     node->stall.limit_ms = config.disk_stall_ms;
+    reads_start(&node->reads, io_random(node->io));
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
     free(runs);
     node->commit_index = restored->snapshot_index;

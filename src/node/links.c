@@ -433,6 +433,17 @@ void links_send_digest(struct kvapp_node *node, const struct state_digest *diges
     }
 }
 
+struct outbox *links_outbox(struct kvapp_node *node, uint64_t to)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct link *link = &node->links[i];
+        if (link->id == to) {
+            return takes_messages(link) ? &link->outbox : NULL;
+        }
+    }
+    return NULL;
+}
+
 void links_send(struct kvapp_node *node, const struct raft_message *message)
 {
     for (size_t i = 0; i < node->link_count; i++) {

@@ -9,7 +9,7 @@
  *   stall.c     nothing was applied for too long ─► another leader
  *   admin.c     what operators ask; handover.c   is another server to lead?
  *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
- *   reads.c     all reads of the turn: one RAFT_READ_ASKED
+ *   reads.c     all reads of the turn: one RAFT_READ_ASKED, or a request to the leader
  *   step.c      one storage_flush
  *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
  *   digest.c    the state's digest ─► members; theirs was compared on the way
@@ -32,6 +32,7 @@
 #include "node/intake.h"
 #include "node/options.h"
 #include "node/outbox.h"
+#include "node/reads.h"
 #include "node/tracker.h"
 #include "storage/snapshot.h"
 #include "wire/backup.h"
@@ -163,25 +164,6 @@ struct inbound {
     uint64_t heard_us; /* when bytes came last */
     bool paused;
     bool closing;
-};
-
-/* ---- reads (reads.c) ---- */
-
-/* All reads of one turn: one tag, released together. */
-struct read_batch {
-    struct list link;
-    uint64_t tag;
-    uint64_t index; /* may be served once this entry is applied; 0: not yet released */
-    uint64_t deadline_ms;
-    struct buf bytes; /* records: see reads.c */
-};
-
-struct reads {
-    struct buf asked;    /* records of this turn */
-    uint64_t after;      /* the newest write that they must see */
-    struct list waiting; /* batches in the order of their tags */
-    struct list spare;
-    uint64_t next_tag;
 };
 
 /* ---- snapshots ---- */
@@ -463,11 +445,16 @@ bool full_refuses(struct kvapp_node *node, const struct waiter *waiter, struct s
 
 /* reads.c */
 void reads_init(struct reads *reads);
+/* Reads may come: tags begin where chance says. */
+void reads_start(struct reads *reads, uint64_t chance);
 void reads_done(struct reads *reads);
-void reads_queue(struct kvapp_node *node, struct client *client, uint64_t request_id,
-                 struct slice command, size_t cost);
+void reads_queue(struct kvapp_node *node, const struct waiter *waiter, enum kvapp_reads how,
+                 struct slice command);
 void reads_ask(struct kvapp_node *node);
+/* What waits, up to the tag, may be served once the index is applied: so says the own core; or the
+ * leader that this server asked. */
 void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index);
+void reads_release_here(struct kvapp_node *node, uint64_t tag, uint64_t index);
 void reads_serve(struct kvapp_node *node);
 void reads_serve_held(struct client *client);
 void reads_fail(struct kvapp_node *node);
@@ -475,6 +462,13 @@ void reads_fail(struct kvapp_node *node);
 void reads_stop(struct kvapp_node *node);
 void reads_expire(struct kvapp_node *node);
 bool reads_none(const struct kvapp_node *node);
+
+/* read_index.c: between servers */
+int read_index_frame(struct kvapp_node *node, uint64_t from, const struct frame *frame);
+/* Asks the leader for all reads up to the tag, unless it was asked already. */
+void read_index_ask(struct kvapp_node *node, uint64_t tag);
+/* Answers the questions in a batch's bytes; 0: refused. */
+void read_index_answer(struct kvapp_node *node, const struct buf *questions, uint64_t index);
 
 /* membership.c: who takes part */
 struct restored_memberships {
@@ -554,6 +548,8 @@ void reply_redirect(struct kvapp_node *node, const struct waiter *waiter);
 void reply_admin(const struct waiter *waiter, const struct admin_response *response);
 void reply_lost(struct kvapp_node *node);
 void reply_expire(struct kvapp_node *node);
+void reply_stale(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,
+                 uint64_t age_ms);
 void reply_status(struct client *client, uint64_t request_id);
 
 /* clients.c */
@@ -575,6 +571,8 @@ void links_follow(struct kvapp_node *node);
 void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address);
 void links_send(struct kvapp_node *node, const struct raft_message *message);
 void links_send_digest(struct kvapp_node *node, const struct state_digest *digest);
+/* Where to encode a frame for a member; NULL: it is out of reach, or takes nothing. */
+struct outbox *links_outbox(struct kvapp_node *node, uint64_t to);
 void link_connect(struct link *link);
 /* Closes it, or gives up connecting. */
 void link_close(struct link *link, const char *why);

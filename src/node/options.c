@@ -52,6 +52,7 @@ void kvapp_node_options_init(struct kvapp_node_options *ret_options)
         .snapshot_bytes = 64 * 1024 * 1024,
         .snapshot_rate = 64 * 1024 * 1024,
         .priority = 1,
+        .reads = KVAPP_READS_LEADER,
         .log_level = KVAPP_LOG_INFO,
     };
 }
@@ -129,6 +130,17 @@ static int check_ports(const struct members *members, uint32_t offset, char *err
         }
     }
     return 0;
+}
+
+static int check_reads(enum kvapp_reads reads, char *error, size_t error_size)
+{
+    if ((size_t)reads < KVAPP_READS_STALE) {
+        return 0;
+    }
+    (void)snprintf(error, error_size,
+                   "a server's own way to answer reads is leader, linearizable or lease; stale "
+                   "reads are for the clients that ask for them");
+    return KV_ERR_INVALID;
 }
 
 static int copy_text(const char *what, const char *text, char *to, size_t to_size, char *error,
@@ -221,6 +233,9 @@ int node_config_init(const struct kvapp_node_options *options, struct node_confi
                                     : take_list(options, &config, error, error_size);
     if (err == 0) {
         err = check_timing(&config.timing, error, error_size);
+    }
+    if (err == 0) {
+        err = check_reads(options->reads, error, error_size);
     }
     if (err == 0) {
         err = copy_text("path of the data directory", options->data_dir, config.data_dir,

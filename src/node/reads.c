@@ -1,10 +1,16 @@
 /*
- * Linearizable reads (Ongaro's thesis, 6.4). All reads of a turn form one batch with one tag; the
- * core confirms, by a round of its followers, that this server was still the leader after they
- * arrived, and says from which applied index on they may be served.
+ * Reads (Ongaro's thesis, 6.4). All reads of a turn and of a kind form one batch with one tag. On
+ * the leader the core confirms, by a round of its followers, that this server was still the leader
+ * after they arrived, and says from which applied index on they may be served. Elsewhere the leader
+ * is asked (read_index.c).
  *
- *     asked in this turn ──reads_ask──► waiting for the round ──reads_release──► waiting for the
+ *     asked in this turn ──reads_ask──► waiting for the index ──reads_release──► waiting for the
  *     index to be applied ──reads_serve──► answered
+ *
+ * With a lease the first wait is over at once; stale reads know none of them. How old the state is
+ * that a stale read sees is known from the other batches: once one is served, the state is not
+ * older than the moment at which it was asked. So that there are such batches, an empty one is
+ * asked from time to time, and more often where stale reads come.
  *
  * A read is a record: struct read_record, then the command's bytes.
  */
@@ -14,7 +20,10 @@
 
 #include <stdlib.h>
 
+enum { REFRESH_HEARTBEATS = 20 }; /* where nobody asks for stale reads */
+
 struct read_record {
+    enum read_kind kind;
     struct client *client;
     uint64_t request_id;
     size_t cost;
@@ -23,9 +32,15 @@ struct read_record {
 
 void reads_init(struct reads *reads)
 {
-    *reads = (struct reads){.next_tag = 1};
+    *reads = (struct reads){.fresh_ms = UINT64_MAX};
     list_init(&reads->waiting);
     list_init(&reads->spare);
+}
+
+void reads_start(struct reads *reads, uint64_t chance)
+{
+    reads->first_tag = chance / 2 + 1;
+    reads->next_tag = reads->first_tag;
 }
 
 static void free_batches(struct list *list)
@@ -44,12 +59,27 @@ void reads_done(struct reads *reads)
 {
     free_batches(&reads->waiting);
     free_batches(&reads->spare);
-    buf_done(&reads->asked);
+    for (size_t kind = 0; kind < READ_KINDS; kind++) {
+        buf_done(&reads->asked[kind]);
+    }
 }
 
+/* Nobody waits for what is only to be known, or for another server's reads. */
 bool reads_none(const struct kvapp_node *node)
 {
-    return list_empty(&node->reads.waiting) && node->reads.asked.size == 0;
+    const struct reads *reads = &node->reads;
+    for (size_t kind = 0; kind < READ_REMOTE; kind++) {
+        if (reads->asked[kind].size > 0) {
+            return false;
+        }
+    }
+    for (const struct list *at = reads->waiting.next; at != &reads->waiting; at = at->next) {
+        const struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        if (batch->kind != READ_REMOTE && batch->bytes.size > 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static struct read_batch *take_spare(struct reads *reads)
@@ -93,17 +123,33 @@ static struct waiter waiter_of(const struct read_record *record)
     };
 }
 
-void reads_queue(struct kvapp_node *node, struct client *client, uint64_t request_id,
-                 struct slice command, size_t cost)
+static enum read_kind kind_of(const struct kvapp_node *node, enum kvapp_reads how)
+{
+    switch (how == KVAPP_READS_DEFAULT ? node->options.reads : how) {
+    case KVAPP_READS_LINEARIZABLE:
+        return READ_HERE;
+    case KVAPP_READS_LEASE:
+        return READ_LEASE;
+    case KVAPP_READS_STALE:
+        return READ_STALE;
+    default:
+        return READ_LEADER;
+    }
+}
+
+void reads_queue(struct kvapp_node *node, const struct waiter *waiter, enum kvapp_reads how,
+                 struct slice command)
 {
     const struct read_record record = {
-        .client = client,
-        .request_id = request_id,
-        .cost = cost,
+        .kind = kind_of(node, how),
+        .client = waiter->client,
+        .request_id = waiter->request_id,
+        .cost = waiter->cost,
         .size = (uint32_t)command.size,
     };
-    buf_append(&node->reads.asked, &record, sizeof record);
-    buf_append_slice(&node->reads.asked, command);
+    struct buf *asked = &node->reads.asked[record.kind];
+    buf_append(asked, &record, sizeof record);
+    buf_append_slice(asked, command);
 }
 
 /* A client's reads see the writes that it sent before them: the newest proposed of these. */
@@ -132,36 +178,157 @@ static void redirect_records(struct kvapp_node *node, const struct buf *records)
     }
 }
 
-void reads_ask(struct kvapp_node *node)
+/* ---- asking ---- */
+
+/* What was asked in this turn, of one kind, waits from now on. */
+static struct read_batch *begin_batch(struct kvapp_node *node, enum read_kind kind)
 {
     struct reads *reads = &node->reads;
-    if (reads->asked.size == 0) {
-        return;
-    }
-    if (raft_role(node->raft) != RAFT_LEADER) {
-        redirect_records(node, &reads->asked);
-        buf_clear(&reads->asked);
-        return;
-    }
     struct read_batch *batch = take_spare(reads);
     struct buf empty = batch->bytes;
-    batch->bytes = reads->asked;
-    reads->asked = empty;
+    batch->bytes = reads->asked[kind];
+    reads->asked[kind] = empty;
+    batch->kind = kind;
     batch->tag = reads->next_tag++;
     batch->index = 0;
-    batch->deadline_ms = node_now_ms(node) + REQUEST_TIMEOUT_MS;
+    batch->asked_ms = node_now_ms(node);
+    batch->deadline_ms = batch->asked_ms + REQUEST_TIMEOUT_MS;
     list_push(&reads->waiting, &batch->link);
+    return batch;
+}
+
+/* The newest tag that waits for its index; 0: none does. */
+static uint64_t newest_waiting(const struct reads *reads)
+{
+    for (const struct list *at = reads->waiting.prev; at != &reads->waiting; at = at->prev) {
+        const struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        if (batch->index == 0) {
+            return batch->tag;
+        }
+    }
+    return 0;
+}
+
+/* Whether how new the state is shall be asked for without a read that does. */
+static bool refresh_is_due(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    uint64_t now_ms = node_now_ms(node);
+    if (node->state != NODE_SERVING || node->leader == 0 || newest_waiting(reads) != 0) {
+        return false;
+    }
+    uint64_t heartbeat_ms = node->config.timing.heartbeat_ms;
+    uint64_t due_ms = reads->stale_served ? reads->refresh_ms
+                                          : reads->refresh_ms + REFRESH_HEARTBEATS * heartbeat_ms;
+    if (now_ms < due_ms) {
+        return false;
+    }
+    reads->stale_served = false;
+    reads->refresh_ms = now_ms + heartbeat_ms;
+    return true;
+}
+
+static void begin_batches(struct kvapp_node *node)
+{
+    static const enum read_kind kinds[] = {READ_LEADER, READ_HERE, READ_REMOTE};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (node->reads.asked[kinds[i]].size > 0) {
+            (void)begin_batch(node, kinds[i]);
+        }
+    }
+    if (refresh_is_due(node)) {
+        (void)begin_batch(node, READ_HERE);
+    }
+}
+
+/* The clock was read after all that waits had arrived: io_now_us. */
+static void ask_lease(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    struct buf *asked = &reads->asked[READ_LEASE];
+    if (asked->size == 0) {
+        return;
+    }
+    if (raft_lease_holds(node->raft, node_now_ms(node))) {
+        struct read_batch *batch = begin_batch(node, READ_LEASE);
+        uint64_t write = newest_write(&batch->bytes);
+        batch->index = write > node->commit_index ? write : node->commit_index;
+        return;
+    }
+    buf_append_slice(&reads->asked[READ_LEADER], buf_slice(asked));
+    buf_clear(asked);
+}
+
+static void ask_core(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    if (newest_waiting(reads) <= reads->core_tag) {
+        return;
+    }
+    reads->core_tag = reads->next_tag++; /* Backups ask too: the newest tag is not always a read's. */
     const struct raft_event event = {
         .type = RAFT_READ_ASKED,
         .now_ms = node_now_ms(node),
-        .read_tag = batch->tag,
+        .read_tag = reads->core_tag,
     };
     int err = step_event(node, &event, slice_of(NULL, 0));
     /* Time may have shown the core that it leads no more: step_time comes before, so it did not. */
     CHECK(err == 0);
 }
 
+static void send_away(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    redirect_records(node, &reads->asked[READ_LEADER]);
+    redirect_records(node, &reads->asked[READ_LEASE]);
+    read_index_answer(node, &reads->asked[READ_REMOTE], 0);
+    buf_clear(&reads->asked[READ_LEADER]);
+    buf_clear(&reads->asked[READ_LEASE]);
+    buf_clear(&reads->asked[READ_REMOTE]);
+}
+
+void reads_ask(struct kvapp_node *node)
+{
+    if (raft_role(node->raft) == RAFT_LEADER) {
+        ask_lease(node);
+        begin_batches(node);
+        ask_core(node);
+        return;
+    }
+    send_away(node);
+    begin_batches(node);
+    uint64_t tag = newest_waiting(&node->reads);
+    if (tag != 0) {
+        read_index_ask(node, tag);
+    }
+}
+
+/* ---- being told ---- */
+
 void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index)
+{
+    struct list *waiting = &node->reads.waiting;
+    struct list *at = waiting->next;
+    while (at != waiting) {
+        struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        at = at->next;
+        if (batch->tag > tag) {
+            break;
+        }
+        if (batch->index != 0) {
+            continue;
+        }
+        if (batch->kind == READ_REMOTE) {
+            read_index_answer(node, &batch->bytes, index);
+            put_spare(&node->reads, batch);
+            continue;
+        }
+        uint64_t write = newest_write(&batch->bytes);
+        batch->index = write > index ? write : index;
+    }
+}
+
+void reads_release_here(struct kvapp_node *node, uint64_t tag, uint64_t index)
 {
     struct list *waiting = &node->reads.waiting;
     for (struct list *at = waiting->next; at != waiting; at = at->next) {
@@ -169,11 +336,19 @@ void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index)
         if (batch->tag > tag) {
             break;
         }
-        if (batch->index == 0) {
-            uint64_t write = newest_write(&batch->bytes);
-            batch->index = write > index ? write : index;
+        if (batch->kind == READ_HERE && batch->index == 0) {
+            batch->index = index;
         }
     }
+}
+
+/* ---- serving ---- */
+
+static uint64_t age_ms(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    reads->stale_served = true;
+    return reads->fresh_ms == UINT64_MAX ? UINT64_MAX : node_now_ms(node) - reads->fresh_ms;
 }
 
 static void answer(struct kvapp_node *node, const struct read_record *record, struct slice bytes)
@@ -183,7 +358,11 @@ static void answer(struct kvapp_node *node, const struct read_record *record, st
     CHECK(command_decode(bytes, &command) == 0);
     kv_query(node->kv, &command, &reply);
     const struct waiter waiter = waiter_of(record);
-    reply_send(node, &waiter, &reply, NULL);
+    if (record->kind == READ_STALE) {
+        reply_stale(node, &waiter, &reply, age_ms(node));
+    } else {
+        reply_send(node, &waiter, &reply, NULL);
+    }
 }
 
 static bool clogged(const struct client *client)
@@ -191,9 +370,9 @@ static bool clogged(const struct client *client)
     return client->held.size > 0 || outbox_size(&client->outbox) > CLIENT_OUT_MAX;
 }
 
-static void serve_batch(struct kvapp_node *node, struct read_batch *batch)
+static void serve_records(struct kvapp_node *node, const struct buf *records)
 {
-    struct reader reader = reader_of(buf_slice(&batch->bytes));
+    struct reader reader = reader_of(buf_slice(records));
     struct read_record record;
     struct slice command;
     while (next_record(&reader, &record, &command)) {
@@ -208,15 +387,22 @@ static void serve_batch(struct kvapp_node *node, struct read_batch *batch)
 
 void reads_serve(struct kvapp_node *node)
 {
-    struct list *waiting = &node->reads.waiting;
-    while (!list_empty(waiting)) {
-        struct read_batch *batch = CONTAINER_OF(waiting->next, struct read_batch, link);
+    struct reads *reads = &node->reads;
+    struct list *at = reads->waiting.next;
+    while (at != &reads->waiting) {
+        struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        at = at->next;
         if (batch->index == 0 || batch->index > kv_applied_index(node->kv)) {
-            break;
+            continue;
         }
-        serve_batch(node, batch);
-        put_spare(&node->reads, batch);
+        if (reads->fresh_ms == UINT64_MAX || reads->fresh_ms < batch->asked_ms) {
+            reads->fresh_ms = batch->asked_ms;
+        }
+        serve_records(node, &batch->bytes);
+        put_spare(reads, batch);
     }
+    serve_records(node, &reads->asked[READ_STALE]);
+    buf_clear(&reads->asked[READ_STALE]);
 }
 
 /* Later is as right as at once: the state only moves on. Without a stream: only released. */
@@ -237,18 +423,38 @@ void reads_serve_held(struct client *client)
     }
 }
 
+/* ---- ending ---- */
+
+/* Leadership is lost. */
 void reads_fail(struct kvapp_node *node)
 {
-    struct list *waiting = &node->reads.waiting;
-    struct list *at = waiting->next;
-    while (at != waiting) {
+    struct reads *reads = &node->reads;
+    uint64_t first_new = reads->next_tag;
+    struct list *at = reads->waiting.next;
+    while (at != &reads->waiting) {
         struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
         at = at->next;
-        /* A batch that was confirmed stays: it waits only for entries that are committed. */
-        if (batch->index == 0 || batch->index > node->commit_index) {
-            redirect_records(node, &batch->bytes);
-            put_spare(&node->reads, batch);
+        if (batch->tag >= first_new) {
+            break;
         }
+        /* A batch that was confirmed stays: it waits only for entries that are committed. */
+        if (batch->index != 0 && batch->index <= node->commit_index) {
+            continue;
+        }
+        if (batch->kind == READ_HERE) {
+            /* The next leader is asked, be it this server. */
+            batch->index = 0;
+            batch->tag = reads->next_tag++;
+            list_remove(&batch->link);
+            list_push(&reads->waiting, &batch->link);
+            continue;
+        }
+        if (batch->kind == READ_REMOTE) {
+            read_index_answer(node, &batch->bytes, 0);
+        } else {
+            redirect_records(node, &batch->bytes);
+        }
+        put_spare(reads, batch);
     }
 }
 
@@ -263,27 +469,37 @@ static void error_records(struct kvapp_node *node, const struct buf *records, in
     }
 }
 
+static void drop_batch(struct kvapp_node *node, struct read_batch *batch, int err)
+{
+    if (batch->kind != READ_REMOTE) {
+        error_records(node, &batch->bytes, err);
+    }
+    put_spare(&node->reads, batch);
+}
+
 void reads_stop(struct kvapp_node *node)
 {
     struct reads *reads = &node->reads;
-    error_records(node, &reads->asked, KV_ERR_STOPPED);
-    buf_clear(&reads->asked);
+    for (size_t kind = 0; kind < READ_REMOTE; kind++) {
+        error_records(node, &reads->asked[kind], KV_ERR_STOPPED);
+        buf_clear(&reads->asked[kind]);
+    }
     while (!list_empty(&reads->waiting)) {
-        struct read_batch *batch = CONTAINER_OF(reads->waiting.next, struct read_batch, link);
-        error_records(node, &batch->bytes, KV_ERR_STOPPED);
-        put_spare(reads, batch);
+        drop_batch(node, CONTAINER_OF(reads->waiting.next, struct read_batch, link),
+                   KV_ERR_STOPPED);
     }
 }
 
+/* Tags rise along the list, deadlines need not: a read that is asked again keeps its own. */
 void reads_expire(struct kvapp_node *node)
 {
     struct list *waiting = &node->reads.waiting;
-    while (!list_empty(waiting)) {
-        struct read_batch *batch = CONTAINER_OF(waiting->next, struct read_batch, link);
-        if (batch->deadline_ms > node_now_ms(node)) {
-            break;
+    struct list *at = waiting->next;
+    while (at != waiting) {
+        struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
+        at = at->next;
+        if (batch->deadline_ms <= node_now_ms(node)) {
+            drop_batch(node, batch, KV_ERR_TIMEOUT);
         }
-        error_records(node, &batch->bytes, KV_ERR_TIMEOUT);
-        put_spare(&node->reads, batch);
     }
 }

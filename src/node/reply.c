@@ -39,6 +39,23 @@ void reply_send(struct kvapp_node *node, const struct waiter *waiter, const stru
     client_release(waiter->client, waiter->cost);
 }
 
+void reply_stale(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,
+                 uint64_t age_ms)
+{
+    struct buf *out = begin(waiter->client);
+    if (out != NULL) {
+        const struct stale_response response = {
+            .request_id = waiter->request_id,
+            .age_ms = age_ms,
+            .applied_index = kv_applied_index(node->kv),
+            .reply = *reply,
+        };
+        stale_response_encode(&response, out);
+        end(waiter->client);
+    }
+    client_release(waiter->client, waiter->cost);
+}
+
 void reply_error(struct kvapp_node *node, const struct waiter *waiter, int err)
 {
     const struct reply reply = {.status = err};

@@ -237,6 +237,9 @@ static int step_message(struct kvapp_node *node, uint64_t from, const struct fra
     if (frame->type == FRAME_STATE_DIGEST) {
         return digest_received(node, from, frame->payload);
     }
+    if (frame->type == FRAME_READ_INDEX_REQUEST || frame->type == FRAME_READ_INDEX_RESPONSE) {
+        return read_index_frame(node, from, frame);
+    }
     struct raft_message message;
     struct slice entries = {0};
     int err = peer_message_decode(frame, &message, &entries);

@@ -8,6 +8,8 @@
  * Payloads, little-endian; "sized" is a u32 size and that many bytes:
  *
  *     ClientRequest   request_id u64 │ command ...                      (kv/command.h)
+ *     ReadRequest     request_id u64 │ reads u8 │ zero u8 ×7 │ command ...
+ *     StaleResponse   request_id u64 │ age_ms u64 │ applied_index u64 │ reply ...
  *     ClientResponse  request_id u64 │ error sized │ reply ...          (kv/command.h)
  *     LeaderRedirect  request_id u64 │ has_leader u8 │ zero u8 ×3 │ leader_id u64
  *                     │ address sized │ text sized
@@ -167,7 +169,71 @@ int client_request_decode(struct slice payload, struct client_request *ret_reque
     return 0;
 }
 
+static size_t read_request_begin(uint64_t request_id, enum kvapp_reads reads, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_READ_REQUEST);
+    buf_put_u64(out, request_id);
+    buf_put_u8(out, (uint8_t)reads);
+    put_zeros(out, 7);
+    return mark;
+}
+
+void read_request_encode(const struct read_request *request, struct buf *out)
+{
+    size_t mark = read_request_begin(request->request_id, request->reads, out);
+    buf_append_slice(out, request->command);
+    frame_end(out, mark);
+}
+
+void read_request_encode_command(uint64_t request_id, enum kvapp_reads reads,
+                                 const struct command *command, struct buf *out)
+{
+    size_t mark = read_request_begin(request_id, reads, out);
+    command_encode(command, out);
+    frame_end(out, mark);
+}
+
+int read_request_decode(struct slice payload, struct read_request *ret_request)
+{
+    struct reader reader = reader_of(payload);
+    struct read_request request = {.request_id = reader_u64(&reader)};
+    uint8_t reads = reader_u8(&reader);
+    bool reserved_is_zero = read_zeros(&reader, 7);
+    request.command = reader_bytes(&reader, reader.left);
+    if (!reader_finished(&reader) || !reserved_is_zero || reads >= KVAPP_READS_COUNT ||
+        request.command.size == 0 || request.command.size > COMMAND_SIZE_MAX) {
+        return KV_ERR_MALFORMED;
+    }
+    request.reads = (enum kvapp_reads)reads;
+    *ret_request = request;
+    return 0;
+}
+
 /* ---- responses ---- */
+
+void stale_response_encode(const struct stale_response *response, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_STALE_RESPONSE);
+    buf_put_u64(out, response->request_id);
+    buf_put_u64(out, response->age_ms);
+    buf_put_u64(out, response->applied_index);
+    reply_encode(&response->reply, out);
+    frame_end(out, mark);
+}
+
+int stale_response_decode(struct slice payload, struct stale_response *ret_response)
+{
+    struct reader reader = reader_of(payload);
+    struct stale_response response = {.request_id = reader_u64(&reader)};
+    response.age_ms = reader_u64(&reader);
+    response.applied_index = reader_u64(&reader);
+    struct slice reply = reader_bytes(&reader, reader.left);
+    if (!reader_finished(&reader) || reply_decode(reply, &response.reply) != 0) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_response = response;
+    return 0;
+}
 
 void client_response_encode(const struct client_response *response, struct buf *out)
 {

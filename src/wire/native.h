@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "kv/command.h"
+#include "kvapp/reads.h"
 
 enum { FRAME_MAGIC = 0xCB, FRAME_VERSION = 1, FRAME_HEADER_SIZE = 24 };
 
@@ -45,6 +46,7 @@ enum frame_type {
     FRAME_BACKUP_REQUEST = 22,
     FRAME_BACKUP_RESPONSE = 23,
     FRAME_READ_REQUEST = 24,
+    FRAME_STALE_RESPONSE = 25,
 };
 
 struct frame {
@@ -70,10 +72,25 @@ struct client_request {
     struct slice command; /* bytes of kv/command.h */
 };
 
+/* A read that says how it wants to be answered; a ClientRequest leaves that to the server. */
+struct read_request {
+    uint64_t request_id;
+    enum kvapp_reads reads;
+    struct slice command;
+};
+
 struct client_response {
     uint64_t request_id;
     struct reply reply;
     struct slice error; /* a sentence when the reply's status is not 0 and there is more to say */
+};
+
+/* The answer to a stale read that was served. */
+struct stale_response {
+    uint64_t request_id;
+    uint64_t age_ms; /* the state was the newest at most so long ago; UINT64_MAX: not known */
+    uint64_t applied_index; /* of the state that was read */
+    struct reply reply;
 };
 
 struct leader_redirect {
@@ -114,6 +131,12 @@ void client_request_encode(const struct client_request *request, struct buf *out
 void client_request_encode_command(uint64_t request_id, const struct command *command,
                                    struct buf *out);
 int client_request_decode(struct slice payload, struct client_request *ret_request);
+void read_request_encode(const struct read_request *request, struct buf *out);
+void read_request_encode_command(uint64_t request_id, enum kvapp_reads reads,
+                                 const struct command *command, struct buf *out);
+int read_request_decode(struct slice payload, struct read_request *ret_request);
+void stale_response_encode(const struct stale_response *response, struct buf *out);
+int stale_response_decode(struct slice payload, struct stale_response *ret_response);
 void client_response_encode(const struct client_response *response, struct buf *out);
 int client_response_decode(struct slice payload, struct client_response *ret_response);
 void leader_redirect_encode(const struct leader_redirect *redirect, struct buf *out);

@@ -15,13 +15,15 @@
  *     SnapshotBytes   offset u64 │ bytes (size u32, bytes)
  *     SnapshotStatus  state u32 │ zero u32 │ offset u64 │ text (size u32, bytes)
  *     StateDigest     index u64 │ digest u64
+ *     ReadIndexRequest   tag u64
+ *     ReadIndexResponse  tag u64 │ index u64
  *     VoteRequest     ... │ flags u64 (1: pre, 2: transfer) │ last_index u64 │ last_term u64
  *     TimeoutNow      ... and nothing else
  *     VoteResponse    ... │ flags u64 (1: pre, 2: granted)
  *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
  *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
  *                     │ entries, each as in storage/entry.h
- *     AppendResponse  ... │ flags u64 (1: success) │ prev_index u64 │ match_index u64
+ *     AppendResponse  ... │ flags u64 (1: success, 2: lease) │ prev_index u64 │ match_index u64
  *                     │ hint_index u64 │ hint_term u64 │ read_round u64
  *     TimeoutNow      ... and nothing else
  */
@@ -38,6 +40,7 @@ enum message_flags {
     FLAG_SUCCESS = 1 << 0,
     FLAG_LOST = 1 << 1,
     FLAG_UNHEARD = 1 << 0,
+    FLAG_LEASE = 1 << 2,
 };
 
 /* ---- handshake ---- */
@@ -230,6 +233,46 @@ int state_digest_decode(struct slice payload, struct state_digest *ret_digest)
     return 0;
 }
 
+/* ---- reads of followers ---- */
+
+void read_index_request_encode(const struct read_index_request *request, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_READ_INDEX_REQUEST);
+    buf_put_u64(out, request->tag);
+    frame_end(out, mark);
+}
+
+int read_index_request_decode(struct slice payload, struct read_index_request *ret_request)
+{
+    struct reader reader = reader_of(payload);
+    struct read_index_request request = {.tag = reader_u64(&reader)};
+    if (!reader_finished(&reader) || request.tag == 0) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_request = request;
+    return 0;
+}
+
+void read_index_response_encode(const struct read_index_response *response, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_READ_INDEX_RESPONSE);
+    buf_put_u64(out, response->tag);
+    buf_put_u64(out, response->index);
+    frame_end(out, mark);
+}
+
+int read_index_response_decode(struct slice payload, struct read_index_response *ret_response)
+{
+    struct reader reader = reader_of(payload);
+    struct read_index_response response = {.tag = reader_u64(&reader)};
+    response.index = reader_u64(&reader);
+    if (!reader_finished(&reader) || response.tag == 0) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_response = response;
+    return 0;
+}
+
 /* ---- Raft's messages: encoding ---- */
 
 static void append_request_encode(const struct raft_append_request *append, struct buf *out)
@@ -253,7 +296,8 @@ static void append_request_encode(const struct raft_append_request *append, stru
 
 static void append_response_encode(const struct raft_append_response *response, struct buf *out)
 {
-    buf_put_u64(out, (response->success ? FLAG_SUCCESS : 0U) | (response->lost ? FLAG_LOST : 0U));
+    buf_put_u64(out, (response->success ? FLAG_SUCCESS : 0U) | (response->lost ? FLAG_LOST : 0U) |
+                         (response->lease ? FLAG_LEASE : 0U));
     buf_put_u64(out, response->prev_index);
     buf_put_u64(out, response->match_index);
     buf_put_u64(out, response->hint_index);
@@ -376,9 +420,10 @@ static bool append_request_decode(struct reader *reader, uint64_t term,
 
 static void append_response_decode(struct reader *reader, struct raft_append_response *response)
 {
-    uint64_t flags = read_flags(reader, FLAG_SUCCESS | FLAG_LOST);
+    uint64_t flags = read_flags(reader, FLAG_SUCCESS | FLAG_LOST | FLAG_LEASE);
     response->success = (flags & FLAG_SUCCESS) != 0;
     response->lost = (flags & FLAG_LOST) != 0;
+    response->lease = (flags & FLAG_LEASE) != 0;
     response->prev_index = reader_u64(reader);
     response->match_index = reader_u64(reader);
     response->hint_index = reader_u64(reader);

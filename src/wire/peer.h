@@ -94,6 +94,22 @@ struct snapshot_status {
     struct slice text;
 };
 
+/* Which index must be applied for reads that were asked before this? Of a follower to its leader;
+ * the answer comes on the leader's own connection. */
+struct read_index_request {
+    uint64_t tag; /* of the newest read; never used again, by a later life neither */
+};
+
+struct read_index_response {
+    uint64_t tag;   /* the request's: for all reads up to it */
+    uint64_t index; /* 0: refused, the server does not lead */
+};
+
+void read_index_request_encode(const struct read_index_request *request, struct buf *out);
+int read_index_request_decode(struct slice payload, struct read_index_request *ret_request);
+void read_index_response_encode(const struct read_index_response *response, struct buf *out);
+int read_index_response_decode(struct slice payload, struct read_index_response *ret_response);
+
 void snapshot_offer_encode(const struct snapshot_offer *offer, struct buf *out);
 int snapshot_offer_decode(struct slice payload, struct snapshot_offer *ret_offer);
 void snapshot_bytes_encode(const struct snapshot_bytes *piece, struct buf *out);

@@ -40,6 +40,7 @@ PUBLIC = {
     "kvapp/raft.h": "raft",
     "kvapp/node.h": "node",
     "kvapp/client.h": "client",
+    "kvapp/reads.h": "base",
 }
 
 # Files over FILE_LINES_MAX, each with the reason.

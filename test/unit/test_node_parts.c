@@ -1,12 +1,15 @@
-/* The parts of the node that need no world: tracker, intake, options. */
+/* The parts of the node that need no world: tracker, intake, options, the tags of reads. */
+#include "base/memory.h"
 #include "base/prng.h"
 #include "node/intake.h"
+#include "node/node.h"
 #include "node/options.h"
 #include "node/tracker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -239,6 +242,9 @@ static void options_that_contradict_get_a_sentence(void **state)
     options = sound_options();
     options.timing.event_loop_ms = 0;
     expect_refusal(&options, KV_ERR_INVALID, "must be above 0");
+    options = sound_options();
+    options.reads = KVAPP_READS_STALE;
+    expect_refusal(&options, KV_ERR_INVALID, "stale reads are for the clients");
 }
 
 static void timing_modes_have_their_numbers(void **state)
@@ -254,6 +260,83 @@ static void timing_modes_have_their_numbers(void **state)
     assert_int_equal(kvapp_timing_mode("slow", &timing), KV_ERR_INVALID);
 }
 
+/* ---- tags of reads ---- */
+
+static struct read_batch *wait_here(struct kvapp_node *node)
+{
+    struct read_batch *batch = memory_new(1, sizeof *batch);
+    batch->kind = READ_HERE;
+    batch->tag = node->reads.next_tag++;
+    list_init(&batch->link);
+    list_push(&node->reads.waiting, &batch->link);
+    return batch;
+}
+
+static void answer_comes(struct kvapp_node *node, uint64_t tag, uint64_t index)
+{
+    struct buf bytes = {0};
+    const struct read_index_response response = {.tag = tag, .index = index};
+    read_index_response_encode(&response, &bytes);
+    struct frame frame;
+    size_t size;
+    assert_int_equal(frame_decode(buf_slice(&bytes), &frame, &size), 0);
+    assert_int_equal(read_index_frame(node, 2, &frame), 0);
+    buf_done(&bytes);
+}
+
+static void an_index_is_for_all_reads_that_were_asked_before(void **state)
+{
+    (void)state;
+    struct kvapp_node *node = memory_new(1, sizeof *node);
+    reads_init(&node->reads);
+    reads_start(&node->reads, 1000);
+    const struct read_batch *first = wait_here(node);
+    const struct read_batch *second = wait_here(node);
+    const struct read_batch *third = wait_here(node);
+    answer_comes(node, second->tag, 7);
+    assert_int_equal(first->index, 7);
+    assert_int_equal(second->index, 7);
+    assert_int_equal(third->index, 0);
+    answer_comes(node, third->tag, 9);
+    assert_int_equal(first->index, 7);
+    assert_int_equal(third->index, 9);
+    reads_done(&node->reads);
+    free(node);
+}
+
+/* What was asked before a restart says nothing about reads that came after it. */
+static void an_answer_to_an_earlier_life_releases_nothing(void **state)
+{
+    (void)state;
+    struct kvapp_node *node = memory_new(1, sizeof *node);
+    reads_init(&node->reads);
+    reads_start(&node->reads, 5000);
+    uint64_t older_life = node->reads.next_tag - 1;
+    const struct read_batch *batch = wait_here(node);
+    answer_comes(node, older_life, 7);
+    answer_comes(node, node->reads.next_tag, 7);
+    answer_comes(node, UINT64_MAX, 7);
+    assert_int_equal(batch->index, 0);
+    answer_comes(node, batch->tag, 0); /* refused */
+    assert_int_equal(batch->index, 0);
+    reads_done(&node->reads);
+    free(node);
+}
+
+static void tags_of_two_lives_do_not_begin_alike(void **state)
+{
+    (void)state;
+    struct reads lives[2];
+    for (uint64_t i = 0; i < 2; i++) {
+        reads_init(&lives[i]);
+        reads_start(&lives[i], (i + 1) << 40);
+    }
+    assert_true(lives[0].first_tag > 0);
+    assert_true(lives[1].first_tag - lives[0].first_tag > UINT32_MAX);
+    reads_start(&lives[0], UINT64_MAX);
+    assert_true(lives[0].first_tag <= UINT64_MAX / 2 + 1); /* there is room to count */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +349,9 @@ int main(void)
         cmocka_unit_test(the_bind_address_says_which_member_it_is),
         cmocka_unit_test(options_that_contradict_get_a_sentence),
         cmocka_unit_test(timing_modes_have_their_numbers),
+        cmocka_unit_test(an_index_is_for_all_reads_that_were_asked_before),
+        cmocka_unit_test(an_answer_to_an_earlier_life_releases_nothing),
+        cmocka_unit_test(tags_of_two_lives_do_not_begin_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

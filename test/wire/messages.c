@@ -12,7 +12,7 @@ STATIC_CHECK((int)MESSAGE_STATE_DIGEST == (int)FRAME_STATE_DIGEST, "kinds are fr
 bool message_kind_is_known(int kind)
 {
     return kind >= 0 && kind < MESSAGE_KIND_COUNT &&
-           (kind <= MESSAGE_STATE_DIGEST || kind >= MESSAGE_ADMIN_REQUEST);
+           (kind <= MESSAGE_READ_INDEX_RESPONSE || kind >= MESSAGE_ADMIN_REQUEST);
 }
 
 /* ---- random contents ---- */
@@ -103,7 +103,7 @@ static void any_raft(struct prng *prng, enum message_kind kind, struct raft_mess
     case RAFT_APPEND_RESPONSE:
         raft->append_response = (struct raft_append_response){
             any_bool(prng), any_bool(prng), any_u64(prng), any_u64(prng),
-            any_u64(prng),  any_u64(prng),  any_u64(prng)};
+            any_u64(prng),  any_u64(prng),  any_u64(prng), any_bool(prng)};
         break;
     case RAFT_SNAPSHOT_REQUEST:
         UNREACHABLE();
@@ -112,14 +112,19 @@ static void any_raft(struct prng *prng, enum message_kind kind, struct raft_mess
     }
 }
 
+static void any_reply(struct prng *prng, struct buf *arena, struct reply *reply)
+{
+    reply->status = -(int)prng_between(prng, 0, 29);
+    reply->more = any_bool(prng);
+    reply->revision = any_u64(prng);
+    reply->count = any_u64(prng);
+    reply->data = any_bytes(prng, arena, 0, 200);
+}
+
 static void any_response(struct prng *prng, struct buf *arena, struct client_response *response)
 {
     response->request_id = any_u64(prng);
-    response->reply.status = -(int)prng_between(prng, 0, 29);
-    response->reply.more = any_bool(prng);
-    response->reply.revision = any_u64(prng);
-    response->reply.count = any_u64(prng);
-    response->reply.data = any_bytes(prng, arena, 0, 200);
+    any_reply(prng, arena, &response->reply);
     if (response->reply.status != 0) {
         response->error = any_bytes(prng, arena, 0, 100);
     }
@@ -148,6 +153,23 @@ static void any_status(struct prng *prng, struct buf *arena, struct status_respo
         .io_backend = any_bytes(prng, arena, 0, 20),
         .version = any_bytes(prng, arena, 0, 20),
     };
+}
+
+static void any_hello(struct prng *prng, struct buf *arena, struct peer_hello *hello)
+{
+    hello->protocol_min = (uint16_t)prng_between(prng, 1, 9);
+    hello->protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
+    hello->purpose = (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
+    hello->from = any_id(prng);
+    if (hello->purpose != PEER_JOIN) {
+        hello->cluster_id = any_id(prng);
+        hello->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+    }
+    hello->incarnation = any_u64(prng);
+    hello->membership_index = any_u64(prng);
+    hello->priority = (uint32_t)any_u64(prng);
+    hello->unheard = any_bool(prng);
+    hello->address = any_address(prng, arena);
 }
 
 static void any_offer(struct prng *prng, struct snapshot_offer *offer)
@@ -241,21 +263,38 @@ static void any_admin_response(struct prng *prng, struct buf *arena,
     }
 }
 
-static void any_hello(struct prng *prng, struct buf *arena, struct peer_hello *hello)
+/* Bytes for the entries that an append says it has. */
+static struct slice any_entries(struct prng *prng, struct buf *arena, const struct message *message)
 {
-    hello->protocol_min = (uint16_t)prng_between(prng, 1, 9);
-    hello->protocol_max = (uint16_t)prng_between(prng, 9, UINT16_MAX);
-    hello->purpose = (enum peer_purpose)prng_between(prng, 0, PEER_PURPOSE_COUNT - 1);
-    hello->from = any_id(prng);
-    if (hello->purpose != PEER_JOIN) {
-        hello->cluster_id = any_id(prng);
-        hello->to = (any_u64(prng) | 2) & ~UINT64_C(1); /* even, unlike `from` */
+    size_t count =
+        message->kind == MESSAGE_APPEND_REQUEST ? message->raft.append_request.entry_count : 0;
+    return count == 0 ? slice_of(NULL, 0) : any_bytes(prng, arena, count, count + 500);
+}
+
+static void any_read(struct prng *prng, struct buf *arena, struct message *message)
+{
+    switch (message->kind) {
+    case MESSAGE_READ_INDEX_REQUEST:
+        message->question.tag = any_id(prng);
+        break;
+    case MESSAGE_READ_INDEX_RESPONSE:
+        message->index.tag = any_id(prng);
+        message->index.index = any_u64(prng);
+        break;
+    case MESSAGE_READ_REQUEST:
+        message->read.request_id = any_u64(prng);
+        message->read.reads = (enum kvapp_reads)prng_between(prng, 0, KVAPP_READS_COUNT - 1);
+        message->read.command = any_bytes(prng, arena, 1, 300);
+        break;
+    case MESSAGE_STALE_RESPONSE:
+        message->stale.request_id = any_u64(prng);
+        message->stale.age_ms = any_u64(prng);
+        message->stale.applied_index = any_u64(prng);
+        any_reply(prng, arena, &message->stale.reply);
+        break;
+    default:
+        UNREACHABLE();
     }
-    hello->incarnation = any_u64(prng);
-    hello->membership_index = any_u64(prng);
-    hello->priority = (uint32_t)any_u64(prng);
-    hello->unheard = any_bool(prng);
-    hello->address = any_address(prng, arena);
 }
 
 static void any_welcome(struct prng *prng, struct buf *arena, struct peer_welcome *welcome)
@@ -353,12 +392,15 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_BACKUP_RESPONSE:
         any_piece(prng, arena, &ret_message->piece);
         break;
+    case MESSAGE_READ_INDEX_REQUEST:
+    case MESSAGE_READ_INDEX_RESPONSE:
+    case MESSAGE_READ_REQUEST:
+    case MESSAGE_STALE_RESPONSE:
+        any_read(prng, arena, ret_message);
+        break;
     default:
         any_raft(prng, kind, &ret_message->raft);
-        if (kind == MESSAGE_APPEND_REQUEST && ret_message->raft.append_request.entry_count > 0) {
-            size_t count = ret_message->raft.append_request.entry_count;
-            ret_message->entries = any_bytes(prng, arena, count, count + 500);
-        }
+        ret_message->entries = any_entries(prng, arena, ret_message);
         break;
     }
 }
@@ -414,6 +456,18 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_BACKUP_RESPONSE:
         backup_response_encode(&message->piece, out);
         return;
+    case MESSAGE_READ_INDEX_REQUEST:
+        read_index_request_encode(&message->question, out);
+        return;
+    case MESSAGE_READ_INDEX_RESPONSE:
+        read_index_response_encode(&message->index, out);
+        return;
+    case MESSAGE_READ_REQUEST:
+        read_request_encode(&message->read, out);
+        return;
+    case MESSAGE_STALE_RESPONSE:
+        stale_response_encode(&message->stale, out);
+        return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
         buf_append_slice(out, message->entries);
@@ -459,6 +513,14 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return backup_request_decode(frame->payload, &ret_message->backup);
     case MESSAGE_BACKUP_RESPONSE:
         return backup_response_decode(frame->payload, &ret_message->piece);
+    case MESSAGE_READ_INDEX_REQUEST:
+        return read_index_request_decode(frame->payload, &ret_message->question);
+    case MESSAGE_READ_INDEX_RESPONSE:
+        return read_index_response_decode(frame->payload, &ret_message->index);
+    case MESSAGE_READ_REQUEST:
+        return read_request_decode(frame->payload, &ret_message->read);
+    case MESSAGE_STALE_RESPONSE:
+        return stale_response_decode(frame->payload, &ret_message->stale);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -500,7 +562,8 @@ static bool raft_equal(const struct raft_message *a, const struct raft_message *
                a->append_response.match_index == b->append_response.match_index &&
                a->append_response.hint_index == b->append_response.hint_index &&
                a->append_response.hint_term == b->append_response.hint_term &&
-               a->append_response.read_round == b->append_response.read_round;
+               a->append_response.read_round == b->append_response.read_round &&
+               a->append_response.lease == b->append_response.lease;
     case RAFT_TIMEOUT_NOW:
         return true;
     case RAFT_SNAPSHOT_REQUEST:
@@ -528,11 +591,15 @@ static bool offer_equal(const struct snapshot_offer *a, const struct snapshot_of
            a->index_term == b->index_term && a->size == b->size && a->salt == b->salt;
 }
 
+static bool reply_equal(const struct reply *a, const struct reply *b)
+{
+    return a->status == b->status && a->more == b->more && a->revision == b->revision &&
+           a->count == b->count && slice_equal(a->data, b->data);
+}
+
 static bool response_equal(const struct client_response *a, const struct client_response *b)
 {
-    return a->request_id == b->request_id && a->reply.status == b->reply.status &&
-           a->reply.more == b->reply.more && a->reply.revision == b->reply.revision &&
-           a->reply.count == b->reply.count && slice_equal(a->reply.data, b->reply.data) &&
+    return a->request_id == b->request_id && reply_equal(&a->reply, &b->reply) &&
            slice_equal(a->error, b->error);
 }
 
@@ -652,6 +719,17 @@ bool message_equal(const struct message *a, const struct message *b)
         return backup_equal(&a->backup, &b->backup);
     case MESSAGE_BACKUP_RESPONSE:
         return piece_equal(&a->piece, &b->piece);
+    case MESSAGE_READ_INDEX_REQUEST:
+        return a->question.tag == b->question.tag;
+    case MESSAGE_READ_INDEX_RESPONSE:
+        return a->index.tag == b->index.tag && a->index.index == b->index.index;
+    case MESSAGE_READ_REQUEST:
+        return a->read.request_id == b->read.request_id && a->read.reads == b->read.reads &&
+               slice_equal(a->read.command, b->read.command);
+    case MESSAGE_STALE_RESPONSE:
+        return a->stale.request_id == b->stale.request_id && a->stale.age_ms == b->stale.age_ms &&
+               a->stale.applied_index == b->stale.applied_index &&
+               reply_equal(&a->stale.reply, &b->stale.reply);
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

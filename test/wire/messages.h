@@ -28,10 +28,14 @@ enum message_kind {
     MESSAGE_SNAPSHOT_STATUS,
     MESSAGE_TIMEOUT_NOW,
     MESSAGE_STATE_DIGEST,
+    MESSAGE_READ_INDEX_REQUEST,
+    MESSAGE_READ_INDEX_RESPONSE,
     MESSAGE_ADMIN_REQUEST = FRAME_ADMIN_REQUEST,
     MESSAGE_ADMIN_RESPONSE,
     MESSAGE_BACKUP_REQUEST,
     MESSAGE_BACKUP_RESPONSE,
+    MESSAGE_READ_REQUEST,
+    MESSAGE_STALE_RESPONSE,
     MESSAGE_KIND_COUNT,
 };
 
@@ -54,6 +58,10 @@ struct message {
         struct admin_response admin_answer;
         struct backup_request backup;
         struct backup_response piece;
+        struct read_index_request question;
+        struct read_index_response index;
+        struct read_request read;
+        struct stale_response stale;
     };
     struct slice entries; /* of an append */
 };

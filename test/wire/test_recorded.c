@@ -270,9 +270,32 @@ static void record_backup(struct buf *out)
     record(out, "backup_end", "has all of it", &request);
 }
 
+static void record_reads(struct buf *out)
+{
+    struct buf command = {0};
+    command_encode(
+        &(struct command){.operation = OPERATION_GET, .key = slice_of_string("greeting")},
+        &command);
+    struct message message = {
+        .kind = MESSAGE_READ_REQUEST,
+        .read = {.request_id = 11, .reads = KVAPP_READS_STALE, .command = buf_slice(&command)},
+    };
+    record(out, "stale_read_request", "gets \"greeting\", even if it is old", &message);
+    message = (struct message){
+        .kind = MESSAGE_STALE_RESPONSE,
+        .stale = {.request_id = 11,
+                  .age_ms = 40,
+                  .applied_index = 9,
+                  .reply = {.revision = 8, .data = slice_of_string("hello")}},
+    };
+    record(out, "stale_read_response", "at most 40 ms old", &message);
+    buf_done(&command);
+}
+
 static void client_messages_are_as_recorded(struct buf *out)
 {
     record_requests(out);
+    record_reads(out);
     record_answers(out);
     record_admin(out);
     record_backup(out);
@@ -379,6 +402,19 @@ static void record_appends(struct buf *out)
     message.raft.append_response =
         (struct raft_append_response){.lost = true, .prev_index = 102, .read_round = 9};
     record(out, "append_lost", "the disk lost the log", &message);
+    message.raft.append_response = (struct raft_append_response){
+        .success = true, .prev_index = 102, .match_index = 102, .read_round = 9, .lease = true};
+    record(out, "append_promise", "the same place, and a promise to vote for nobody else",
+           &message);
+}
+
+static void record_read_index(struct buf *out)
+{
+    struct message message = {.kind = MESSAGE_READ_INDEX_REQUEST, .question = {.tag = 1007}};
+    record(out, "read_index_request", "which index, for all reads up to tag 1007?", &message);
+    message =
+        (struct message){.kind = MESSAGE_READ_INDEX_RESPONSE, .index = {.tag = 1007, .index = 102}};
+    record(out, "read_index_response", "entry 102 must be applied", &message);
 }
 
 static void peer_messages_are_as_recorded(struct buf *out)
@@ -387,6 +423,7 @@ static void peer_messages_are_as_recorded(struct buf *out)
     record_snapshot(out);
     record_votes(out);
     record_appends(out);
+    record_read_index(out);
 }
 
 /* ---- against the files ---- */

@@ -271,10 +271,10 @@ static void a_wrong_header_is_refused_before_its_payload(void **state)
 
 /* ---- what is wrong: messages ---- */
 
-/* In these two kinds the last field runs to the end, and what is in it is for somebody else. */
+/* In these kinds the last field runs to the end, and what is in it is for somebody else. */
 static bool ends_open(const struct message *message)
 {
-    return message->kind == MESSAGE_CLIENT_REQUEST ||
+    return message->kind == MESSAGE_CLIENT_REQUEST || message->kind == MESSAGE_READ_REQUEST ||
            (message->kind == MESSAGE_APPEND_REQUEST && message->entries.size > 0);
 }
 
@@ -583,6 +583,23 @@ static void raft_messages_that_contradict_themselves_are_malformed(void **state)
     assert_each_damage_refused(&ack, acks, sizeof acks / sizeof acks[0]);
 }
 
+static void reads_that_contradict_themselves_are_malformed(void **state)
+{
+    (void)state;
+    struct message read = {.kind = MESSAGE_READ_REQUEST,
+                           .read = {.reads = KVAPP_READS_STALE, .command = slice_of("c", 1)}};
+    /* A way to read that is none; reserved bytes. */
+    const struct damage reads[] = {{8, KVAPP_READS_COUNT}, {9, 1}, {15, 1}};
+    assert_each_damage_refused(&read, reads, sizeof reads / sizeof reads[0]);
+
+    /* No tag. */
+    const struct damage tags[] = {{0, 0}};
+    struct message question = {.kind = MESSAGE_READ_INDEX_REQUEST, .question = {.tag = 9}};
+    assert_each_damage_refused(&question, tags, 1);
+    struct message index = {.kind = MESSAGE_READ_INDEX_RESPONSE, .index = {.tag = 9, .index = 5}};
+    assert_each_damage_refused(&index, tags, 1);
+}
+
 static void runs_that_do_not_add_up_are_malformed(void **state)
 {
     (void)state;
@@ -703,6 +720,7 @@ int main(void)
         cmocka_unit_test(admin_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(backup_messages_that_contradict_themselves_are_malformed),
         cmocka_unit_test(raft_messages_that_contradict_themselves_are_malformed),
+        cmocka_unit_test(reads_that_contradict_themselves_are_malformed),
         cmocka_unit_test(runs_that_do_not_add_up_are_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
