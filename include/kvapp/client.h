@@ -23,6 +23,7 @@
 #define KVAPP_CLIENT_H
 
 #include "kvapp/err.h"
+#include "kvapp/reads.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,6 +39,12 @@ struct kvapp_client_options {
     uint32_t retries;    /* full rounds over the members without an answer [3]; redirects to a
                             leader and waiting for an election do not count, the timeout does */
     uint32_t backoff_ms; /* before a retry, doubled each time, at most 1 s [100] */
+    enum kvapp_reads reads; /* how reads are answered; see kvapp/reads.h [what each server does].
+                               Linearizable and stale ones go to a member that can be reached,
+                               all others to the leader */
+    uint32_t
+        nearest; /* the place in the cluster's text of the member that is tried first for those,
+                    and then those behind it; beyond the last it counts from the first again */
     uint32_t client_port_offset;          /* client port = raft port + this [1000] */
     bool portable_io;                     /* libuv even where io_uring works */
     bool no_session;                      /* writes are not retried once sent; saves the session */
@@ -46,7 +53,7 @@ struct kvapp_client_options {
 };
 
 /*
- * Makes a client; connects on first use. Returns 0, KV_ERR_INVALID (the cluster's text),
+ * Makes a client; connects on first use. Returns 0, KV_ERR_INVALID (the cluster's text, reads),
  * KV_ERR_ADDRESS (a port beyond 65535, a name that does not resolve) or KV_ERR_IO.
  */
 KVAPP_PUBLIC int kvapp_client_new(const struct kvapp_client_options *options,
@@ -70,6 +77,11 @@ struct kvapp_reply {
     size_t size;
     uint64_t session; /* of KV_ERR_OUTCOME_UNKNOWN: what kvapp_outcome wants; 0: nobody knows */
     uint64_t sequence;
+
+    /* Of a stale read; else 0. */
+    uint64_t age_ms;        /* the answer was the newest at most so long before the server gave it;
+                               UINT64_MAX: it does not know */
+    uint64_t applied_index; /* of the state that was read */
 };
 
 /* Walks the keys of a list or the items of a scan; start with *cursor = 0. Returns false at the
@@ -285,6 +297,7 @@ enum kvapp_request_kind {
 /* Embedded by the caller; key and value stay in place until `done`. */
 struct kvapp_request {
     enum kvapp_request_kind kind;
+    enum kvapp_reads reads; /* of a get; 0: the client's */
     const void *key;
     size_t key_size;
     const void *value;

@@ -33,6 +33,7 @@ struct kvapp_client_options cli_client_options(const struct options *options)
         .cluster = cluster == NULL ? "127.0.0.1:8080" : cluster,
         .timeout_ms = (uint32_t)options_number(options, OPTION_TIMEOUT),
         .client_port_offset = (uint32_t)options_number(options, OPTION_CLIENT_PORT_OFFSET),
+        .reads = (enum kvapp_reads)options_number(options, OPTION_READS),
         .portable_io = options_number(options, OPTION_IO) == OPTION_IO_PORTABLE,
     };
 }

@@ -203,6 +203,41 @@ void output_ok(struct output *output, struct slice key, const struct kvapp_reply
     output_json(output, object);
 }
 
+/* ---- how old ---- */
+
+static bool is_stale(const struct kvapp_reply *reply)
+{
+    return reply->age_ms != 0 || reply->applied_index != 0;
+}
+
+void output_age(struct output *output, const struct kvapp_reply *reply)
+{
+    if (output->json || !is_stale(reply)) {
+        return;
+    }
+    (void)fflush(output->out);
+    if (reply->age_ms == UINT64_MAX) {
+        (void)fprintf(output->complaints, "(of unknown age, at index %llu)\n",
+                      (unsigned long long)reply->applied_index);
+    } else {
+        (void)fprintf(output->complaints, "(at most %llu ms old, at index %llu)\n",
+                      (unsigned long long)reply->age_ms, (unsigned long long)reply->applied_index);
+    }
+}
+
+/* Sets "age_ms", null when it is not known, and "applied_index". */
+static void set_age(json_t *object, const struct kvapp_reply *reply)
+{
+    if (is_stale(reply)) {
+        bool known = reply->age_ms != UINT64_MAX;
+        json_t *age = known ? json_integer((json_int_t)reply->age_ms) : json_null();
+        CHECK(json_object_set_new(object, "age_ms", age) == 0);
+        set_number(object, "applied_index", reply->applied_index);
+    }
+}
+
+/* ---- values ---- */
+
 void output_value(struct output *output, struct slice key, const struct kvapp_reply *reply)
 {
     struct slice value = slice_of(reply->data, reply->size);
@@ -215,6 +250,7 @@ void output_value(struct output *output, struct slice key, const struct kvapp_re
     output_set_bytes(output, object, "key", key);
     output_set_bytes(output, object, "value", value);
     set_number(object, "revision", reply->revision);
+    set_age(object, reply);
     output_json(output, object);
 }
 
@@ -283,6 +319,7 @@ void output_failure(struct output *output, struct slice key, const struct kvapp_
         set_number(object, "session", reply->session);
         set_number(object, "sequence", reply->sequence);
     }
+    set_age(object, reply);
     output_json(output, object);
 }
 
@@ -403,6 +440,14 @@ void output_list_item(struct output_list *list, const struct kvapp_item *item)
     list->count++;
 }
 
+void output_list_age(struct output_list *list, const struct kvapp_reply *page)
+{
+    if (page->age_ms >= list->oldest.age_ms) {
+        list->oldest =
+            (struct kvapp_reply){.age_ms = page->age_ms, .applied_index = page->applied_index};
+    }
+}
+
 void output_list_end(struct output_list *list, int status, const char *detail)
 {
     struct output *output = list->output;
@@ -412,6 +457,7 @@ void output_list_end(struct output_list *list, int status, const char *detail)
         } else if (list->count == 0) {
             (void)fputs("No keys found\n", output->out);
         }
+        output_age(output, &list->oldest);
         return;
     }
     json_t *object = json_object();
@@ -421,6 +467,7 @@ void output_list_end(struct output_list *list, int status, const char *detail)
         set_error(object, kvapp_err_name(status), kvapp_err_sentence(status));
         set_detail(object, status, detail);
     }
+    set_age(object, &list->oldest);
     (void)fputs("],", output->out);
     CHECK(json_dumpf(object, output->out, JSON_COMPACT | JSON_EMBED) == 0 || ferror(output->out));
     (void)fputs("}\n", output->out);

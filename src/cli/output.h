@@ -42,6 +42,8 @@ enum exit_status output_exit_status(int status);
 /* "OK"; of a write: with its revision. */
 void output_ok(struct output *output, struct slice key, const struct kvapp_reply *reply);
 void output_value(struct output *output, struct slice key, const struct kvapp_reply *reply);
+/* As text, after a stale read: how old it may be. JSON objects have that among the rest. */
+void output_age(struct output *output, const struct kvapp_reply *reply);
 void output_deleted(struct output *output, uint64_t count);
 /* What kvapp_outcome and kvapp_cancel gave, and the exit status: EXIT_DONE when it was applied,
  * EXIT_NOT when not, not so far, or when it is not known any more. */
@@ -63,10 +65,13 @@ struct output_list {
     struct output *output;
     bool values;
     uint64_t count;
+    struct kvapp_reply oldest; /* of stale pages: only age and index */
 };
 
 void output_list_begin(struct output_list *list, struct output *output, bool values);
 void output_list_item(struct output_list *list, const struct kvapp_item *item);
+/* A page came: of several stale ones the oldest is told in the end. */
+void output_list_age(struct output_list *list, const struct kvapp_reply *page);
 /* status: 0, or what cut the list short. */
 void output_list_end(struct output_list *list, int status, const char *detail);
 

@@ -29,6 +29,7 @@ show_reply(struct cli *cli, struct slice key, const struct kvapp_reply *reply,
     } else {
         output_failure(&cli->output, key, reply, kvapp_client_error(cli->client));
     }
+    output_age(&cli->output, reply);
     return output_exit_status(reply->status);
 }
 
@@ -188,6 +189,7 @@ static enum exit_status list_range(struct cli *cli, const struct verb_call *call
         range.limit = left < PAGE_SIZE ? (uint32_t)left : PAGE_SIZE;
         status = kvapp_list(cli->client, &range, &reply);
         if (status == 0) {
+            output_list_age(&list, &reply);
             uint64_t count = show_page(&list, &reply, &start);
             left -= count < left ? count : left;
             more = reply.more && left > 0 && !ferror(cli->output.out);

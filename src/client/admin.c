@@ -7,6 +7,19 @@
 
 #include <stdio.h>
 
+/* ---- asking ---- */
+
+struct pending *client_submit_admin(struct kvapp_client *client,
+                                    const struct admin_request *request, pending_done_fn done,
+                                    void *context)
+{
+    struct command none = {.operation = OPERATION_GET};
+    struct pending *pending = pool_take(&client->pool, &none, KVAPP_READS_DEFAULT, done, context);
+    pending->admin = request;
+    loop_mark(client->loop, &client->user);
+    return pending;
+}
+
 /* ---- answers ---- */
 
 /* The members that an answer names are servers to turn to later. */
@@ -39,7 +52,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
     } else {
         pool_return(&client->pool, pending);
         if (contact == client_target(client)) {
-            client_follow(client, leader_busy(&client->leader));
+            client_follow(client, LANE_LEADER, leader_busy(&client->leader));
         }
     }
     return true;
@@ -155,7 +168,8 @@ static bool turn_to_leader(struct kvapp_client *client, const struct admin_respo
         const struct contact *contact = contact_at(client, address, member->id);
         if (contact != NULL) {
             size_t target = (size_t)(contact - client->contacts);
-            client_follow(client, leader_redirected(&client->leader, target, member->id));
+            client_follow(client, LANE_LEADER,
+                          leader_redirected(&client->leader, target, member->id));
             return true;
         }
     }

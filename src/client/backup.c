@@ -33,6 +33,41 @@ struct backup_call {
     uint64_t taken; /* bytes before it came */
 };
 
+void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
+                          pending_done_fn done, void *context)
+{
+    /* A get is what it is like: repeated without harm, and in need of no session. */
+    const struct command command = {.operation = OPERATION_GET};
+    pool_take(&client->pool, &command, KVAPP_READS_DEFAULT, done, context)->backup = exchange;
+    loop_mark(client->loop, &client->user);
+}
+
+int backup_received(struct contact *contact, struct slice payload)
+{
+    struct backup_response response;
+    int err = backup_response_decode(payload, &response);
+    if (err != 0) {
+        return err;
+    }
+    struct kvapp_client *client = contact->client;
+    leader_heard(&client->leader);
+    struct pending *pending = pool_find(&client->pool, response.request_id);
+    if (pending == NULL || pending->sent_to != contact) {
+        return 0;
+    }
+    if (pending->backup == NULL) {
+        return KV_ERR_MALFORMED;
+    }
+    if (pending->backup->request.action == BACKUP_BEGIN && contact == client_target(client)) {
+        leader_answered(&client->leader, contact->id);
+    }
+    pending->backup->response = response;
+    pending->backup->answered = true;
+    const struct kvapp_reply reply = {0};
+    client_finish(client, pending, &reply);
+    return 0;
+}
+
 static void note(struct backup_call *call, int err)
 {
     if (call->err == 0) {

@@ -93,7 +93,7 @@ int client_new_on(struct io *io, const struct kvapp_client_options *options,
 {
     struct members members;
     char error[256];
-    if (options->cluster == NULL ||
+    if (options->cluster == NULL || (size_t)options->reads >= KVAPP_READS_COUNT ||
         members_parse(options->cluster, &members, error, sizeof error) != 0) {
         return KV_ERR_INVALID;
     }
@@ -112,8 +112,13 @@ int client_new_on(struct io *io, const struct kvapp_client_options *options,
     client->port_offset = or_default(options->client_port_offset, PORT_OFFSET_DEFAULT);
     client->no_session = options->no_session;
     client->members = members;
-    leader_init(&client->leader, members.count, or_default(options->retries, RETRIES_DEFAULT),
-                or_default(options->backoff_ms, BACKOFF_MS_DEFAULT));
+    client->reads = options->reads;
+    for (enum lane lane = LANE_LEADER; lane < LANES; lane++) {
+        leader_init(client_lane(client, lane), members.count,
+                    or_default(options->retries, RETRIES_DEFAULT),
+                    or_default(options->backoff_ms, BACKOFF_MS_DEFAULT));
+    }
+    client->reader.target = options->nearest % members.count;
     session_init(&client->session);
     pool_init(&client->pool);
     list_init(&client->refused);
@@ -143,8 +148,9 @@ static void close_session(struct kvapp_client *client)
     }
     bool finished = false;
     struct command command = {.operation = OPERATION_CLOSE_SESSION, .session = client->session.id};
-    struct pending *pending = pool_take(&client->pool, &command, ignore_reply, &finished);
-    client->resume_us = 0;
+    struct pending *pending =
+        pool_take(&client->pool, &command, KVAPP_READS_DEFAULT, ignore_reply, &finished);
+    client->resume_us[LANE_LEADER] = 0;
     loop_mark(client->loop, &client->user);
     (void)loop_turn(client->loop, 0);
     uint64_t until_us = io_now_us(client->loop->io) + GOODBYE_MS * 1000;
@@ -208,6 +214,27 @@ uint64_t kvapp_client_leader(const struct kvapp_client *client)
 
 /* ---- many requests in flight ---- */
 
+struct pending *client_submit_read(struct kvapp_client *client, const struct command *command,
+                                   enum kvapp_reads reads, pending_done_fn done, void *context)
+{
+    struct pending *pending = pool_take(&client->pool, command, reads, done, context);
+    if (client->stopping || command_check(command) != 0) {
+        list_remove(&pending->queue);
+        list_push(&client->refused, &pending->queue);
+    }
+    loop_mark(client->loop, &client->user);
+    return pending;
+}
+
+struct pending *client_submit(struct kvapp_client *client, const struct command *command,
+                              pending_done_fn done, void *context)
+{
+    /* What became of a write is never asked of an old state. */
+    bool plain = operation_is_write(command->operation) || command->operation == OPERATION_OUTCOME;
+    return client_submit_read(client, command, plain ? KVAPP_READS_DEFAULT : client->reads, done,
+                              context);
+}
+
 int kvapp_client_run(struct kvapp_client *client, uint32_t wait_ms)
 {
     int err = loop_turn(client->loop, wait_ms);
@@ -240,7 +267,12 @@ void kvapp_submit(struct kvapp_client *client, struct kvapp_request *request)
     if (request->kind == KVAPP_PUT) {
         command.value = slice_of(request->value, request->value_size);
     }
-    request->state = client_submit(client, &command, request_done, request);
+    if (request->kind == KVAPP_GET && request->reads != KVAPP_READS_DEFAULT) {
+        request->state =
+            client_submit_read(client, &command, request->reads, request_done, request);
+    } else {
+        request->state = client_submit(client, &command, request_done, request);
+    }
 }
 
 /* ---- calls that wait ---- */

@@ -56,8 +56,10 @@ struct kvapp_client {
     size_t contact_count;
     size_t learned_next; /* the learned one to be replaced next */
 
+    enum kvapp_reads reads; /* of reads that do not say it */
     struct leader leader;
-    uint64_t resume_us; /* nothing is sent before */
+    struct leader reader; /* who is asked for what any server answers: one that can be reached */
+    uint64_t resume_us[LANES]; /* nothing is sent before */
     struct session session;
     struct pending *opening; /* the request for a session; NULL: none */
     struct pool pool;
@@ -87,6 +89,14 @@ __attribute__((format(printf, 2, 3))) void client_explain(struct kvapp_client *c
 int client_call(struct kvapp_client *client, const struct command *command,
                 const struct admin_request *admin, struct kvapp_reply *ret_reply);
 
+/* Queues a read; as client_submit. */
+struct pending *client_submit_read(struct kvapp_client *client, const struct command *command,
+                                   enum kvapp_reads reads, pending_done_fn done, void *context);
+
+/* Queues a command; `done` comes from a later turn. What it borrows stays until then. */
+struct pending *client_submit(struct kvapp_client *client, const struct command *command,
+                              pending_done_fn done, void *context);
+
 /* ---- contact.c ---- */
 
 /* The contact at `address`, which is made when it is new. NULL: the address cannot be used. */
@@ -111,18 +121,16 @@ static inline struct contact *client_target(struct kvapp_client *client)
     return &client->contacts[client->leader.target];
 }
 
-/* Queues a command; `done` comes from a later turn. What it borrows stays until then. */
-struct pending *client_submit(struct kvapp_client *client, const struct command *command,
-                              pending_done_fn done, void *context);
+static inline struct leader *client_lane(struct kvapp_client *client, enum lane lane)
+{
+    return lane == LANE_ANY ? &client->reader : &client->leader;
+}
 
-/* The same for what an operator asks. */
-struct pending *client_submit_admin(struct kvapp_client *client,
-                                    const struct admin_request *request, pending_done_fn done,
-                                    void *context);
-
-/* The same for a request of a backup, which stays in place until `done`. */
-void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
-                          pending_done_fn done, void *context);
+/* Whom a lane's requests are sent to. */
+static inline struct contact *client_lane_target(struct kvapp_client *client, enum lane lane)
+{
+    return &client->contacts[client_lane(client, lane)->target];
+}
 
 /* Ends a request: frees the pending, then calls its `done`. */
 void client_finish(struct kvapp_client *client, struct pending *pending,
@@ -138,8 +146,8 @@ void client_fail_all(struct kvapp_client *client, int status);
 /* A sending had no answer, and the server may have done it: queues it again, or ends it. */
 void client_lose(struct kvapp_client *client, struct pending *pending);
 
-/* Does what leader.c decided. */
-void client_follow(struct kvapp_client *client, struct leader_verdict verdict);
+/* Does what leader.c decided for a lane. */
+void client_follow(struct kvapp_client *client, enum lane lane, struct leader_verdict verdict);
 
 /* Sends what can be sent. A loop_user's `send`. */
 void client_send(struct loop_user *user);
@@ -157,6 +165,11 @@ bool client_target_is_silent(struct kvapp_client *client);
 
 /* ---- admin.c ---- */
 
+/* Queues what an operator asks; as client_submit. */
+struct pending *client_submit_admin(struct kvapp_client *client,
+                                    const struct admin_request *request, pending_done_fn done,
+                                    void *context);
+
 /* 0 or KV_ERR_MALFORMED. */
 int admin_received(struct contact *contact, struct slice payload);
 
@@ -168,5 +181,14 @@ void status_ask(struct contact *contact);
 int status_received(struct contact *contact, struct slice payload);
 /* The contact will not answer. */
 void status_unreachable(struct contact *contact);
+
+/* ---- backup.c ---- */
+
+/* Queues a request of a backup, which stays in place until `done`. */
+void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
+                          pending_done_fn done, void *context);
+
+/* An answer came: 0 or KV_ERR_MALFORMED. */
+int backup_received(struct contact *contact, struct slice payload);
 
 #endif

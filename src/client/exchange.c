@@ -45,9 +45,9 @@ static bool needs_session(const struct kvapp_client *client, const struct pendin
            pending->write.sequence == 0;
 }
 
-static bool is_target(const struct contact *contact)
+static bool is_target(const struct contact *contact, enum lane lane)
 {
-    return contact == client_target(contact->client);
+    return contact == client_lane_target(contact->client, lane);
 }
 
 static void wake(struct kvapp_client *client)
@@ -106,14 +106,14 @@ void client_lose(struct kvapp_client *client, struct pending *pending)
 
 /* ---- answers ---- */
 
-void client_follow(struct kvapp_client *client, struct leader_verdict verdict)
+void client_follow(struct kvapp_client *client, enum lane lane, struct leader_verdict verdict)
 {
     if (verdict.give_up) {
         contact_explain_unreachable(client);
         client_fail_all(client, KV_ERR_CONNECTION);
     }
     uint64_t pause_us = (uint64_t)verdict.pause_ms * 1000;
-    client->resume_us = pause_us == 0 ? 0 : io_now_us(client->loop->io) + pause_us;
+    client->resume_us[lane] = pause_us == 0 ? 0 : io_now_us(client->loop->io) + pause_us;
     wake(client);
 }
 
@@ -128,14 +128,9 @@ static void explain_answer(struct contact *contact, const struct client_response
                    (int)(text.size < 400 ? text.size : 400), (const char *)text.data);
 }
 
-static void finish_with(struct contact *contact, struct pending *pending,
-                        const struct client_response *response)
+static struct kvapp_reply reply_of(const struct reply *from)
 {
-    const struct reply *from = &response->reply;
-    if (from->status != 0 && from->status != KV_ERR_NOT_FOUND) {
-        explain_answer(contact, response);
-    }
-    struct kvapp_reply reply = {
+    return (struct kvapp_reply){
         .status = from->status,
         .revision = from->revision,
         .count = from->count,
@@ -143,8 +138,18 @@ static void finish_with(struct contact *contact, struct pending *pending,
         .data = from->data.data,
         .size = from->data.size,
     };
-    if (is_target(contact)) {
-        leader_answered(&contact->client->leader, contact->id);
+}
+
+static void finish_with(struct contact *contact, struct pending *pending,
+                        const struct client_response *response)
+{
+    const struct reply *from = &response->reply;
+    if (from->status != 0 && from->status != KV_ERR_NOT_FOUND) {
+        explain_answer(contact, response);
+    }
+    struct kvapp_reply reply = reply_of(from);
+    if (is_target(contact, pending->lane)) {
+        leader_answered(client_lane(contact->client, pending->lane), contact->id);
     }
     client_finish(contact->client, pending, &reply);
 }
@@ -172,19 +177,21 @@ static bool try_again(struct contact *contact, struct pending *pending,
                       const struct client_response *response)
 {
     struct kvapp_client *client = contact->client;
-    bool from_target = is_target(contact);
+    struct leader *leader = client_lane(client, pending->lane);
+    const enum lane lane = pending->lane;
+    bool from_target = is_target(contact, lane);
     switch (response->reply.status) {
     case KV_ERR_BUSY:
         pool_return(&client->pool, pending);
         if (from_target) {
-            client_follow(client, leader_busy(&client->leader));
+            client_follow(client, lane, leader_busy(leader));
         }
         break;
     case KV_ERR_NOT_LEADER:
     case KV_ERR_NO_LEADER:
         pool_return(&client->pool, pending);
         if (from_target) {
-            client_follow(client, leader_missing(&client->leader));
+            client_follow(client, lane, leader_missing(leader));
         }
         break;
     case KV_ERR_OUTCOME_UNKNOWN:
@@ -195,7 +202,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
         }
         client_lose(client, pending);
         if (from_target) {
-            client_follow(client, leader_missing(&client->leader));
+            client_follow(client, lane, leader_missing(leader));
         }
         break;
     case KV_ERR_SEQUENCE_STALE:
@@ -211,7 +218,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
             return false;
         }
         if (from_target) {
-            leader_answered(&client->leader, contact->id);
+            leader_answered(leader, contact->id);
         }
         session_unknown(contact, pending);
         return true;
@@ -248,28 +255,25 @@ static int on_response(struct contact *contact, struct slice payload)
     return 0;
 }
 
-static int on_backup(struct contact *contact, struct slice payload)
+static int on_stale_response(struct contact *contact, struct slice payload)
 {
-    struct backup_response response;
-    int err = backup_response_decode(payload, &response);
+    struct stale_response response;
+    int err = stale_response_decode(payload, &response);
     if (err != 0) {
         return err;
     }
     struct kvapp_client *client = contact->client;
-    leader_heard(&client->leader);
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact) {
+        leader_heard(&client->reader); /* too late: its request has timed out */
         return 0;
     }
-    if (pending->backup == NULL) {
-        return KV_ERR_MALFORMED;
+    struct kvapp_reply reply = reply_of(&response.reply);
+    reply.age_ms = response.age_ms;
+    reply.applied_index = response.applied_index;
+    if (is_target(contact, pending->lane)) {
+        leader_answered(client_lane(client, pending->lane), contact->id);
     }
-    if (pending->backup->request.action == BACKUP_BEGIN && is_target(contact)) {
-        leader_answered(&client->leader, contact->id);
-    }
-    pending->backup->response = response;
-    pending->backup->answered = true;
-    const struct kvapp_reply reply = {0};
     client_finish(client, pending, &reply);
     return 0;
 }
@@ -299,11 +303,12 @@ static int on_redirect(struct contact *contact, struct slice payload)
     }
     struct kvapp_client *client = contact->client;
     struct pending *pending = pool_find(&client->pool, redirect.request_id);
+    const enum lane lane = pending == NULL ? LANE_LEADER : pending->lane;
     if (pending != NULL && pending->sent_to == contact) {
         pool_return(&client->pool, pending); /* it was not taken, so it is in no doubt */
     }
     wake(client);
-    if (!is_target(contact)) {
+    if (!is_target(contact, lane)) {
         return 0;
     }
     if (redirect.has_leader) {
@@ -311,8 +316,11 @@ static int on_redirect(struct contact *contact, struct slice payload)
     } else {
         contact_note(contact, "knows of no leader", redirect.text);
     }
-    client_follow(client, redirect.has_leader ? follow_redirect(contact, &redirect)
-                                              : leader_missing(&client->leader));
+    if (redirect.has_leader && lane == LANE_LEADER) {
+        client_follow(client, lane, follow_redirect(contact, &redirect));
+    } else {
+        client_follow(client, lane, leader_missing(client_lane(client, lane)));
+    }
     return 0;
 }
 
@@ -330,6 +338,8 @@ static int on_frame(struct connection *connection, const struct frame *frame)
     switch (frame->type) {
     case FRAME_CLIENT_RESPONSE:
         return on_response(contact, frame->payload);
+    case FRAME_STALE_RESPONSE:
+        return on_stale_response(contact, frame->payload);
     case FRAME_LEADER_REDIRECT:
         return on_redirect(contact, frame->payload);
     case FRAME_STATUS_RESPONSE:
@@ -337,7 +347,7 @@ static int on_frame(struct connection *connection, const struct frame *frame)
     case FRAME_ADMIN_RESPONSE:
         return admin_received(contact, frame->payload);
     case FRAME_BACKUP_RESPONSE:
-        return on_backup(contact, frame->payload);
+        return backup_received(contact, frame->payload);
     default:
         return KV_ERR_MALFORMED;
     }
@@ -364,9 +374,11 @@ static void on_closed(struct connection *connection)
     contact->watched = 0;
     contact->unheard_since_us = 0;
     wake(client);
-    if (is_target(contact) && !client->stopping) {
-        bool refused = !connection->heard && !contact->gave_up;
-        client_follow(client, leader_failed(&client->leader, refused));
+    bool refused = !connection->heard && !contact->gave_up;
+    for (enum lane lane = LANE_LEADER; lane < LANES; lane++) {
+        if (is_target(contact, lane) && !client->stopping) {
+            client_follow(client, lane, leader_failed(client_lane(client, lane), refused));
+        }
     }
 }
 
@@ -429,18 +441,18 @@ static void session_done(void *context, const struct kvapp_reply *reply)
     }
     /* The server does not want to: what cannot be made safe is not sent. */
     uint64_t last = client->pool.orders;
-    for (struct pending *next = pool_next(&client->pool);
+    for (struct pending *next = pool_next(&client->pool, LANE_LEADER);
          next != NULL && next->order <= last && needs_session(client, next);
-         next = pool_next(&client->pool)) {
+         next = pool_next(&client->pool, LANE_LEADER)) {
         client_fail(client, next, reply->status);
     }
 }
 
 /* What is to be sent next, when may_send_requests: the head of the queue, or the request for the
  * session that it needs. */
-static struct pending *next_to_send(struct kvapp_client *client)
+static struct pending *next_to_send(struct kvapp_client *client, enum lane lane)
 {
-    struct pending *next = pool_next(&client->pool);
+    struct pending *next = pool_next(&client->pool, lane);
     CHECK(next != NULL);
     if (!needs_session(client, next) || client->session.state == SESSION_OPEN) {
         return next;
@@ -448,7 +460,8 @@ static struct pending *next_to_send(struct kvapp_client *client)
     if (client->session.state == SESSION_NONE) {
         session_opening(&client->session);
         struct command command = {.operation = OPERATION_OPEN_SESSION};
-        client->opening = pool_take(&client->pool, &command, session_done, client);
+        client->opening =
+            pool_take(&client->pool, &command, KVAPP_READS_DEFAULT, session_done, client);
     }
     CHECK(client->opening->request_id == 0);
     return client->opening;
@@ -481,12 +494,17 @@ static void send_one(struct contact *contact, struct pending *pending)
         backup_request_encode(&pending->backup->request, &contact->connection.out);
         return;
     }
-    client_request_encode_command(pending->request_id, &command, &contact->connection.out);
+    struct buf *out = &contact->connection.out;
+    if (pending->reads == KVAPP_READS_DEFAULT) {
+        client_request_encode_command(pending->request_id, &command, out);
+    } else {
+        read_request_encode_command(pending->request_id, pending->reads, &command, out);
+    }
 }
 
-static bool may_send_requests(const struct kvapp_client *client)
+static bool may_send_requests(const struct kvapp_client *client, enum lane lane)
 {
-    const struct pending *next = pool_next(&client->pool);
+    const struct pending *next = pool_next(&client->pool, lane);
     if (next == NULL || !pool_has_slot(&client->pool)) {
         return false;
     }
@@ -496,13 +514,19 @@ static bool may_send_requests(const struct kvapp_client *client)
         waits = (state == SESSION_OPENING && client->opening->request_id != 0) ||
                 (state == SESSION_OPEN && !session_has_room(&client->session));
     }
-    return !waits && io_now_us(client->loop->io) >= client->resume_us;
+    return !waits && io_now_us(client->loop->io) >= client->resume_us[lane];
+}
+
+static bool lane_wants(const struct contact *contact, enum lane lane)
+{
+    return is_target(contact, lane) && may_send_requests(contact->client, lane);
 }
 
 /* Has this contact something to send, or a reason to be connected? */
 static bool is_wanted(const struct contact *contact)
 {
-    return contact->status_wanted || (is_target(contact) && may_send_requests(contact->client));
+    return contact->status_wanted || lane_wants(contact, LANE_LEADER) ||
+           lane_wants(contact, LANE_ANY);
 }
 
 static bool can_act(const struct contact *contact)
@@ -532,8 +556,10 @@ static void fill(struct contact *contact)
     if (contact->status_wanted) {
         status_ask(contact);
     }
-    while (is_target(contact) && may_send_requests(client) && connection->out.size < OUT_SIZE_MAX) {
-        send_one(contact, next_to_send(client));
+    for (enum lane lane = LANE_LEADER; lane < LANES; lane++) {
+        while (lane_wants(contact, lane) && connection->out.size < OUT_SIZE_MAX) {
+            send_one(contact, next_to_send(client, lane));
+        }
     }
     connection_send(connection);
 }
@@ -571,36 +597,4 @@ void client_send(struct loop_user *user)
             connection_open(&contact->connection);
         }
     }
-}
-
-struct pending *client_submit(struct kvapp_client *client, const struct command *command,
-                              pending_done_fn done, void *context)
-{
-    struct pending *pending = pool_take(&client->pool, command, done, context);
-    if (client->stopping || command_check(command) != 0) {
-        list_remove(&pending->queue);
-        list_push(&client->refused, &pending->queue);
-    }
-    wake(client);
-    return pending;
-}
-
-struct pending *client_submit_admin(struct kvapp_client *client,
-                                    const struct admin_request *request, pending_done_fn done,
-                                    void *context)
-{
-    struct command none = {.operation = OPERATION_GET};
-    struct pending *pending = pool_take(&client->pool, &none, done, context);
-    pending->admin = request;
-    wake(client);
-    return pending;
-}
-
-void client_submit_backup(struct kvapp_client *client, struct backup_exchange *exchange,
-                          pending_done_fn done, void *context)
-{
-    /* A get is what it is like: repeated without harm, and in need of no session. */
-    const struct command command = {.operation = OPERATION_GET};
-    pool_take(&client->pool, &command, done, context)->backup = exchange;
-    wake(client);
 }

@@ -18,8 +18,10 @@ void pool_init(struct pool *pool)
     *pool = (struct pool){.free_slot_count = IN_FLIGHT_MAX};
     list_init(&pool->free);
     list_init(&pool->all);
-    list_init(&pool->fresh);
-    list_init(&pool->again);
+    for (size_t lane = 0; lane < LANES; lane++) {
+        list_init(&pool->fresh[lane]);
+        list_init(&pool->again[lane]);
+    }
     pool->slots = memory_new(IN_FLIGHT_MAX, sizeof *pool->slots);
     pool->free_slots = memory_new(IN_FLIGHT_MAX, sizeof *pool->free_slots);
     for (size_t i = 0; i < IN_FLIGHT_MAX; i++) {
@@ -51,8 +53,8 @@ static void grow(struct pool *pool)
     }
 }
 
-struct pending *pool_take(struct pool *pool, const struct command *command, pending_done_fn done,
-                          void *context)
+struct pending *pool_take(struct pool *pool, const struct command *command, enum kvapp_reads reads,
+                          pending_done_fn done, void *context)
 {
     if (list_empty(&pool->free)) {
         grow(pool);
@@ -61,6 +63,9 @@ struct pending *pool_take(struct pool *pool, const struct command *command, pend
     pool->orders++;
     *pending = (struct pending){
         .order = pool->orders,
+        .lane = reads == KVAPP_READS_LINEARIZABLE || reads == KVAPP_READS_STALE ? LANE_ANY
+                                                                                : LANE_LEADER,
+        .reads = reads,
         .command = *command,
         .done = done,
         .context = context,
@@ -69,7 +74,7 @@ struct pending *pool_take(struct pool *pool, const struct command *command, pend
     list_init(&pending->queue);
     session_write_init(&pending->write);
     list_push(&pool->all, &pending->age);
-    list_push(&pool->fresh, &pending->queue);
+    list_push(&pool->fresh[pending->lane], &pending->queue);
     return pending;
 }
 
@@ -97,9 +102,10 @@ void pool_give(struct pool *pool, struct pending *pending)
     list_push(pool->free.next, &pending->queue); /* in front: its memory is still warm */
 }
 
-struct pending *pool_next(const struct pool *pool)
+struct pending *pool_next(const struct pool *pool, enum lane lane)
 {
-    const struct list *queue = list_empty(&pool->again) ? &pool->fresh : &pool->again;
+    const struct list *queue =
+        list_empty(&pool->again[lane]) ? &pool->fresh[lane] : &pool->again[lane];
     return list_empty(queue) ? NULL : CONTAINER_OF(queue->next, struct pending, queue);
 }
 
@@ -129,9 +135,9 @@ void pool_return(struct pool *pool, struct pending *pending)
     leave_slot(pool, pending);
     list_remove(&pending->queue);
     /* They come back mostly in order, so its place is mostly the end. */
-    struct list *before = pool->again.prev;
-    while (before != &pool->again &&
-           CONTAINER_OF(before, struct pending, queue)->order > pending->order) {
+    struct list *again = &pool->again[pending->lane];
+    struct list *before = again->prev;
+    while (before != again && CONTAINER_OF(before, struct pending, queue)->order > pending->order) {
         before = before->prev;
     }
     list_push(before->next, &pending->queue); /* in front of what follows `before` */

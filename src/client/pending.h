@@ -22,6 +22,9 @@
 
 enum { IN_FLIGHT_MAX = 4096 };
 
+/* Where a request goes: what only a leader answers, and reads that any server does. */
+enum lane { LANE_LEADER, LANE_ANY, LANES };
+
 struct contact;
 
 /* The pending is gone already; the reply is borrowed. */
@@ -38,11 +41,13 @@ struct pending {
     struct list age;
     struct list queue;
     struct session_write write;
-    uint64_t order;                    /* of submission */
-    uint64_t deadline_us;              /* 0: not known yet, see loop.h */
-    uint64_t request_id;               /* while sent; else 0 */
-    struct contact *sent_to;           /* while sent; else NULL */
-    struct command command;            /* borrows from whoever submitted it */
+    uint64_t order;          /* of submission */
+    uint64_t deadline_us;    /* 0: not known yet, see loop.h */
+    uint64_t request_id;     /* while sent; else 0 */
+    struct contact *sent_to; /* while sent; else NULL */
+    enum lane lane;
+    enum kvapp_reads reads; /* of a read; DEFAULT: what the server does with a plain request */
+    struct command command; /* borrows from whoever submitted it */
     const struct admin_request *admin; /* in place of a command, borrowed; NULL: a command */
     bool has_waited;                   /* for the session; its time began anew then */
     bool in_doubt;                  /* a write of which an earlier sending may have been applied */
@@ -57,8 +62,8 @@ struct pool {
     struct pool_chunk *chunks;
     struct list free;
     struct list all;
-    struct list fresh;
-    struct list again;
+    struct list fresh[LANES];
+    struct list again[LANES];
     uint64_t orders;
     struct pending **slots; /* IN_FLIGHT_MAX; NULL: free */
     uint16_t *free_slots;   /* a stack */
@@ -69,14 +74,14 @@ struct pool {
 void pool_init(struct pool *pool);
 void pool_done(struct pool *pool);
 
-/* A new pending at the end of `fresh`. */
-struct pending *pool_take(struct pool *pool, const struct command *command, pending_done_fn done,
-                          void *context);
+/* A new pending at the end of the `fresh` that fits how it wants to be read. */
+struct pending *pool_take(struct pool *pool, const struct command *command, enum kvapp_reads reads,
+                          pending_done_fn done, void *context);
 /* Takes it out of every list and frees it. */
 void pool_give(struct pool *pool, struct pending *pending);
 
-/* The next to be sent, or NULL; it stays where it is. */
-struct pending *pool_next(const struct pool *pool);
+/* The next of the lane to be sent, or NULL; it stays where it is. */
+struct pending *pool_next(const struct pool *pool, enum lane lane);
 /* The one whose deadline comes first, or NULL. */
 struct pending *pool_oldest(const struct pool *pool);
 

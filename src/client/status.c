@@ -55,7 +55,7 @@ static void leave_silent_target(struct contact *contact)
     target->gave_up = true;
     connection_close(&target->connection, "stopped answering, and another server leads");
     size_t index = (size_t)(contact - client->contacts);
-    client_follow(client, leader_redirected(&client->leader, index, contact->id));
+    client_follow(client, LANE_LEADER, leader_redirected(&client->leader, index, contact->id));
 }
 
 int status_received(struct contact *contact, struct slice payload)

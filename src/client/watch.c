@@ -6,7 +6,8 @@
  * that is no longer the target and owes an answer for so long. But a leader may be slow for good
  * reasons (a disk, debug mode), and whoever leaves it would come back with the same request: so
  * after a sixteenth of the timeout the other members are asked, again and again, and the leader is
- * left only when another one says that it leads. Asking costs little, so it begins early.
+ * left only when another one says that it leads. Asking costs little, so it begins early. A read
+ * that any server answers is taken elsewhere after a quarter of the timeout.
  */
 #include "client/client.h"
 
@@ -115,7 +116,8 @@ static uint64_t watch(struct contact *contact, uint64_t now_us)
     if (id != WATCHED_CONNECT && contact->unheard_since_us == 0) {
         contact->unheard_since_us = now_us;
     }
-    bool is_asked_about = id != WATCHED_CONNECT && contact == client_target(client);
+    bool is_asked_about = id != WATCHED_CONNECT && contact == client_target(client) &&
+                          pool_find(&client->pool, id)->lane == LANE_LEADER;
     uint64_t until_us =
         contact->watched_since_us + (is_asked_about ? silence_us(client) : patience_us(client));
     if (now_us < until_us) {
@@ -158,8 +160,10 @@ void client_look(struct loop_user *user)
     if (oldest != NULL && oldest->deadline_us != 0) {
         next_us = least(next_us, oldest->deadline_us);
     }
-    if (client->resume_us > now_us && pool_next(&client->pool) != NULL) {
-        next_us = least(next_us, client->resume_us);
+    for (enum lane lane = LANE_LEADER; lane < LANES; lane++) {
+        if (client->resume_us[lane] > now_us && pool_next(&client->pool, lane) != NULL) {
+            next_us = least(next_us, client->resume_us[lane]);
+        }
     }
     if (next_us == UINT64_MAX) {
         io_timer_cancel(client->loop->io, &client->alarm);

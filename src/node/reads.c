@@ -265,7 +265,8 @@ static void ask_core(struct kvapp_node *node)
     if (newest_waiting(reads) <= reads->core_tag) {
         return;
     }
-    reads->core_tag = reads->next_tag++; /* Backups ask too: the newest tag is not always a read's. */
+    reads->core_tag =
+        reads->next_tag++; /* Backups ask too: the newest tag is not always a read's. */
     const struct raft_event event = {
         .type = RAFT_READ_ASKED,
         .now_ms = node_now_ms(node),

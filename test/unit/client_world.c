@@ -164,12 +164,39 @@ static enum fate fate_of(struct server *server, const struct command *command)
     return world->fate == NULL ? FATE_ANSWER : world->fate(world, server, command);
 }
 
-static void meet_fate(struct visit *visit, uint64_t request_id, const struct command *command)
+/* What any server answers. */
+static bool answered_here(struct visit *visit, const struct read_request *request,
+                          const struct command *command)
 {
     struct world *world = visit->server->world;
+    if (request->reads != KVAPP_READS_LINEARIZABLE && request->reads != KVAPP_READS_STALE) {
+        return false;
+    }
+    struct reply reply = {.status = 0};
+    apply(world, command, &reply);
+    if (request->reads == KVAPP_READS_STALE) {
+        const struct stale_response response = {.request_id = request->request_id,
+                                                .age_ms = STALE_AGE_MS,
+                                                .applied_index = kv_applied_index(world->kv),
+                                                .reply = reply};
+        stale_response_encode(&response, &visit->out);
+    } else {
+        respond(visit, request->request_id, &reply, "");
+    }
+    return true;
+}
+
+static void meet_fate(struct visit *visit, const struct read_request *request,
+                      const struct command *command)
+{
+    struct world *world = visit->server->world;
+    uint64_t request_id = request->request_id;
     struct reply reply = {.status = 0};
     switch (fate_of(visit->server, command)) {
     case FATE_ANSWER:
+        if (answered_here(visit, request, command)) {
+            return;
+        }
         if (world->leader != visit->server->id) {
             redirect(visit, request_id, world->leader);
             return;
@@ -217,12 +244,20 @@ static void meet_fate(struct visit *visit, uint64_t request_id, const struct com
     fail();
 }
 
-static void on_request(struct visit *visit, struct slice payload)
+static void on_request(struct visit *visit, const struct frame *frame)
 {
     struct world *world = visit->server->world;
-    struct client_request request;
+    struct read_request request = {.reads = KVAPP_READS_DEFAULT};
     struct command command;
-    assert_int_equal(client_request_decode(payload, &request), 0);
+    if (frame->type == FRAME_READ_REQUEST) {
+        assert_int_equal(read_request_decode(frame->payload, &request), 0);
+    } else {
+        struct client_request plain;
+        assert_int_equal(frame->type, FRAME_CLIENT_REQUEST);
+        assert_int_equal(client_request_decode(frame->payload, &plain), 0);
+        request.request_id = plain.request_id;
+        request.command = plain.command;
+    }
     assert_int_equal(command_decode(request.command, &command), 0);
     assert_int_equal(command_check(&command), 0);
     visit->server->requests++;
@@ -231,7 +266,7 @@ static void on_request(struct visit *visit, struct slice payload)
             (struct sighting){.server = visit->server->id, .command = command};
         world->sighting_count++;
     }
-    meet_fate(visit, request.request_id, &command);
+    meet_fate(visit, &request, &command);
 }
 
 static void answer_admin(struct visit *visit, const struct admin_request *request, int status,
@@ -392,8 +427,7 @@ static void on_received(struct io_receive *receive, struct slice bytes, int64_t 
         } else if (frame.type == FRAME_BACKUP_REQUEST) {
             on_backup(visit, frame.payload);
         } else {
-            assert_int_equal(frame.type, FRAME_CLIENT_REQUEST);
-            on_request(visit, frame.payload);
+            on_request(visit, &frame);
         }
     }
     buf_consume(&visit->in, taken);

@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-enum { SERVERS_MAX = 3 };
+enum { SERVERS_MAX = 3, STALE_AGE_MS = 40 };
 
 struct world;
 struct server;

@@ -175,7 +175,7 @@ static void a_lost_session_keeps_its_writes_numbers_and_holds_nothing_back(void 
 static struct pending *take(struct pool *pool)
 {
     struct command command = {.operation = OPERATION_GET};
-    return pool_take(pool, &command, NULL, NULL);
+    return pool_take(pool, &command, KVAPP_READS_DEFAULT, NULL, NULL);
 }
 
 static void requests_come_back_to_their_place(void **state)
@@ -191,7 +191,7 @@ static void requests_come_back_to_their_place(void **state)
         all[i] = take(&pool);
     }
     for (size_t i = 0; i < COUNT - 1; i++) {
-        assert_ptr_equal(pool_next(&pool), all[i]);
+        assert_ptr_equal(pool_next(&pool, LANE_LEADER), all[i]);
         pool_send(&pool, all[i], NULL, &sent);
     }
     /* 7 is prime to 199, so this visits each of them, in disorder. */
@@ -200,11 +200,38 @@ static void requests_come_back_to_their_place(void **state)
     }
     assert_true(list_empty(&sent));
     for (size_t i = 0; i < COUNT; i++) {
-        assert_ptr_equal(pool_next(&pool), all[i]);
+        assert_ptr_equal(pool_next(&pool, LANE_LEADER), all[i]);
         assert_ptr_equal(pool_oldest(&pool), all[i]);
         pool_give(&pool, all[i]);
     }
-    assert_null(pool_next(&pool));
+    assert_null(pool_next(&pool, LANE_LEADER));
+    pool_done(&pool);
+}
+
+static void reads_that_any_server_answers_do_not_wait_behind_others(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool);
+    struct command command = {.operation = OPERATION_GET};
+    struct pending *pending[KVAPP_READS_COUNT];
+    for (int reads = 0; reads < KVAPP_READS_COUNT; reads++) {
+        pending[reads] = pool_take(&pool, &command, (enum kvapp_reads)reads, NULL, NULL);
+    }
+    assert_ptr_equal(pool_next(&pool, LANE_LEADER), pending[KVAPP_READS_DEFAULT]);
+    assert_ptr_equal(pool_next(&pool, LANE_ANY), pending[KVAPP_READS_LINEARIZABLE]);
+    pool_give(&pool, pending[KVAPP_READS_LINEARIZABLE]);
+    assert_ptr_equal(pool_next(&pool, LANE_ANY), pending[KVAPP_READS_STALE]);
+    struct list sent;
+    list_init(&sent);
+    pool_send(&pool, pending[KVAPP_READS_STALE], NULL, &sent);
+    assert_null(pool_next(&pool, LANE_ANY));
+    pool_return(&pool, pending[KVAPP_READS_STALE]);
+    assert_ptr_equal(pool_next(&pool, LANE_ANY), pending[KVAPP_READS_STALE]);
+    pool_give(&pool, pending[KVAPP_READS_STALE]);
+    pool_give(&pool, pending[KVAPP_READS_DEFAULT]);
+    pool_give(&pool, pending[KVAPP_READS_LEADER]);
+    pool_give(&pool, pending[KVAPP_READS_LEASE]);
     pool_done(&pool);
 }
 
@@ -243,6 +270,7 @@ int main(void)
         cmocka_unit_test(a_session_gives_no_more_places_than_servers_keep_replies),
         cmocka_unit_test(a_lost_session_keeps_its_writes_numbers_and_holds_nothing_back),
         cmocka_unit_test(requests_come_back_to_their_place),
+        cmocka_unit_test(reads_that_any_server_answers_do_not_wait_behind_others),
         cmocka_unit_test(an_answer_finds_only_the_sending_it_belongs_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
