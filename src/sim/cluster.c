@@ -103,6 +103,7 @@ void cluster_start(struct server *server)
     options.cluster = cluster->members;
     options.data_dir = "/data";
     options.timing = cluster->timing;
+    options.reads = cluster->reads;
     options.segment_size = cluster->segment_size;
     options.cache_size = cluster->cache_size;
     options.snapshot_entries = cluster->snapshot_entries;
@@ -287,6 +288,10 @@ static void draw_shape(struct cluster *cluster)
     cluster->snapshot_entries = snapshots ? simulation_draw_wide(simulation, 10, 1000) : UINT32_MAX;
     cluster->snapshot_rate = simulation_draw_wide(simulation, 300, 300 * 1000);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
+    cluster->steady = simulation_chance(simulation, 60);
+    cluster->reads = (enum kvapp_reads)simulation_draw(simulation, KVAPP_READS_LEADER,
+                                                       cluster->steady ? KVAPP_READS_LEASE
+                                                                       : KVAPP_READS_LINEARIZABLE);
 }
 
 struct cluster *cluster_new(struct simulation *simulation)

@@ -39,6 +39,8 @@ struct cluster {
     struct server servers[SERVERS_MAX];
     char members[256];
     struct kvapp_timing timing;
+    enum kvapp_reads reads; /* the servers' own way */
+    bool steady;            /* clocks may go wrong, but not stand still: leases count on that */
     uint64_t segment_size;
     uint64_t cache_size;
     uint64_t snapshot_entries;

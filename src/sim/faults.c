@@ -137,7 +137,7 @@ static void strike_clock(struct faults *faults)
     struct simulation *simulation = faults->simulation;
     struct server *server = any_server(faults);
     struct ailment *ailment = &faults->clocks[server->number];
-    bool frozen = simulation_chance(simulation, 10);
+    bool frozen = !simulation->cluster->steady && simulation_chance(simulation, 10);
     int32_t rate =
         (int32_t)simulation_draw(simulation, 0, 2 * RATE_PPM_MAX) - (int32_t)RATE_PPM_MAX;
     sim_clock_rate(server->host, frozen ? -SIM_PPM : rate);

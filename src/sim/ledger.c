@@ -147,10 +147,20 @@ void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t 
             memory_grow(ledger->committed, ledger->committed_capacity * sizeof *ledger->committed);
     }
     struct committed *committed = &ledger->committed[ledger->committed_count];
-    *committed = (struct committed){.record = record, .term = term};
+    *committed = (struct committed){
+        .record = record, .term = term, .time_us = sim_world_now(ledger->simulation->world)};
     ledger->simulation->result->commits++;
     durability_committed(ledger->simulation, record);
     apply(ledger, committed);
+}
+
+uint64_t ledger_committed_at(const struct ledger *ledger, uint64_t time_us)
+{
+    uint64_t index = ledger->committed_count;
+    while (index > 0 && ledger->committed[index].time_us > time_us) {
+        index--;
+    }
+    return index;
 }
 
 struct term_note *ledger_term(struct ledger *ledger, uint64_t term)

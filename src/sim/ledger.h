@@ -23,6 +23,7 @@ struct record {
 struct committed {
     const struct record *record;
     uint64_t term;            /* in which it was committed: every later leader has it */
+    uint64_t time_us;         /* when, by the world's clock */
     uint64_t digest;          /* after it */
     struct model_reply reply; /* what applying it must have answered */
     bool claimed;             /* a client was told that its write is this entry */
@@ -61,6 +62,9 @@ const struct record *ledger_see(struct ledger *ledger, struct slice encoded, uin
                                 uint64_t previous_term, const char *who);
 /* The entry committed_count + 1 is committed by the leader of `term`. */
 void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t term);
+
+/* What was committed at that time of the world. */
+uint64_t ledger_committed_at(const struct ledger *ledger, uint64_t time_us);
 
 struct term_note *ledger_term(struct ledger *ledger, uint64_t term);
 

@@ -3,6 +3,9 @@
  * be what the model answers at some index between what was known to be committed when the request
  * was made (its floor) and what is committed when the answer comes; and what an answer proves to be
  * committed is the floor of every later request.
+ *
+ * The floor of a stale read is older: what was committed as long before it was asked as its answer
+ * says that it may be old.
  */
 #include "sim/cluster.h"
 #include "sim/ledger.h"
@@ -194,6 +197,21 @@ static void judge_write(struct simulation *simulation, const struct operation_no
     }
 }
 
+/* A clock shows whole milliseconds, and may be so much too slow that this is a quarter too little.
+ * One that stands still says nothing about ages. */
+static void lower_floor(struct simulation *simulation, struct operation_note *note)
+{
+    const struct ledger *ledger = simulation->ledger;
+    uint64_t age_us = note->age_ms < UINT64_MAX / 2000 ? (note->age_ms + 1) * 1250 : UINT64_MAX;
+    bool known = simulation->cluster->steady && age_us <= note->began_us;
+    uint64_t floor = known ? ledger_committed_at(ledger, note->began_us - age_us) : 0;
+    note->floor = floor < note->floor ? floor : note->floor;
+    bool names_index = note->operation != OPERATION_GET || note->status == KV_ERR_NOT_FOUND;
+    if (names_index && note->revision < ledger_committed_at(ledger, note->began_us)) {
+        simulation_reached(simulation, REACHED_OLD_ANSWER);
+    }
+}
+
 void linear_answered(struct simulation *simulation, struct operation_note *note)
 {
     if (note->outcome == OUTCOME_NOT && note->applied != 0) {
@@ -201,6 +219,9 @@ void linear_answered(struct simulation *simulation, struct operation_note *note)
     }
     if (note->outcome != OUTCOME_OK) {
         return;
+    }
+    if (note->reads == KVAPP_READS_STALE) {
+        lower_floor(simulation, note);
     }
     switch (note->operation) {
     case OPERATION_GET:

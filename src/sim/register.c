@@ -172,7 +172,7 @@ static bool step_of(const struct workload *workload, const struct tokens *tokens
     bool unknown = note->outcome == OUTCOME_UNKNOWN || note->outcome == OUTCOME_OPEN;
     bool covers =
         note->range_end == 0 ? note->key == key : key >= note->key && key < note->range_end;
-    if (!covers || note->outcome == OUTCOME_NOT ||
+    if (!covers || note->outcome == OUTCOME_NOT || note->reads == KVAPP_READS_STALE ||
         (unknown && !operation_is_write(note->operation))) {
         return false;
     }

@@ -77,7 +77,9 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(NO_LEADER, "a cluster without a leader for a second")                                        \
     X(TWO_LEADERS, "two leaders of different terms at once")                                       \
     X(LEADER_PAUSED, "a paused leader that wakes up replaced")                                     \
-    X(ALL_DOWN, "all servers down at once")
+    X(ALL_DOWN, "all servers down at once")                                                        \
+    X(LEASE, "a leader with a lease")                                                              \
+    X(OLD_ANSWER, "a stale read that was behind")
 
 enum reached_branch {
 #define REACHED_ENUM(name, words) REACHED_##name,

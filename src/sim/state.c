@@ -219,6 +219,26 @@ static void look_role(struct simulation *simulation, struct server *server)
     look_leader_complete(simulation, server);
 }
 
+/* While there is a lease nobody else can lead. */
+static void look_lease(struct simulation *simulation, const struct server *server)
+{
+    const struct kvapp_node *node = server->node;
+    if (!raft_lease_holds(node->raft, node_now_ms(node))) {
+        return;
+    }
+    simulation_reached(simulation, REACHED_LEASE);
+    struct ledger *ledger = simulation->ledger;
+    for (uint64_t term = server->view.term + 1; term <= ledger->term_max; term++) {
+        if (ledger_term(ledger, term)->leader != 0) {
+            simulation_fail(
+                simulation, "lease",
+                "%s has a lease in term %" PRIu64 ", and server %zu leads term %" PRIu64,
+                server->name, server->view.term, ledger_term(ledger, term)->leader, term);
+            return;
+        }
+    }
+}
+
 /* ---- commit and apply ---- */
 
 static void look_commit(struct simulation *simulation, struct server *server)
@@ -326,6 +346,7 @@ void state_look(struct simulation *simulation, struct server *server)
         look_term(simulation, server);
         look_role(simulation, server);
         durability_look(simulation, server);
+        look_lease(simulation, server);
     }
     if (!simulation_failed(simulation)) {
         look_commit(simulation, server);

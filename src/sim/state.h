@@ -3,6 +3,7 @@
  * what the ledger knows.
  *
  *   - at most one leader in a term, and it has every entry committed before (leader completeness)
+ *   - while a leader has a lease nobody leads a later term
  *   - term and commit index only rise; one vote in a term
  *   - an index and a term name one entry, and all before it are the same too (log matching)
  *   - a committed entry never changes, and is on a majority of disks when it is committed; what a

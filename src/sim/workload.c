@@ -86,6 +86,7 @@ static struct operation_note *add_note(struct workload *workload, const struct a
     note->number = workload->note_count;
     note->actor = actor->number;
     note->began = ++workload->order;
+    note->began_us = sim_world_now(workload->simulation->world);
     note->floor = workload->floor;
     workload->simulation->result->operations++;
     return note;
@@ -115,6 +116,9 @@ static void draw_note(struct actor *actor, struct operation_note *note)
     struct simulation *simulation = workload->simulation;
     note->operation = draw_operation(simulation);
     note->key = simulation_draw(simulation, 0, workload->key_count - 1);
+    if (!operation_is_write(note->operation)) {
+        note->reads = (enum kvapp_reads)simulation_draw(simulation, 0, KVAPP_READS_COUNT - 1);
+    }
     switch (note->operation) {
     case OPERATION_PUT:
     case OPERATION_DELETE:
@@ -162,7 +166,7 @@ static void submit(struct slot *slot)
         fill_value(&slot->value, note->number, note->value_size);
         command->value = buf_slice(&slot->value);
     }
-    (void)client_submit(slot->actor->client, command, answered, slot);
+    (void)client_submit_read(slot->actor->client, command, note->reads, answered, slot);
     sim_host_wake(slot->actor->host);
 }
 
@@ -231,6 +235,7 @@ static void answered(void *context, const struct kvapp_reply *reply)
     note->revision = reply->revision;
     note->count = reply->count;
     note->more = reply->more;
+    note->age_ms = reply->age_ms;
     note->outcome = judge(note);
     uint8_t *data = memory_new(1, reply->size + 1);
     memcpy(data, reply->size == 0 ? (const void *)"" : reply->data, reply->size);
@@ -239,7 +244,7 @@ static void answered(void *context, const struct kvapp_reply *reply)
     TELL(workload->simulation, actor->name, "operation %" PRIu64 ", %s %s: %s, revision %" PRIu64,
          note->number, operation_name(note->operation), workload->keys[note->key],
          kvapp_err_name(note->status), note->revision);
-    if (note->outcome == OUTCOME_OK && note->range_end == 0) {
+    if (note->outcome == OUTCOME_OK && note->range_end == 0 && note->reads != KVAPP_READS_STALE) {
         bool gone = note->status == KV_ERR_NOT_FOUND || note->operation == OPERATION_DELETE;
         actor->revisions[note->key] = gone && note->status != KV_ERR_CONDITION ? 0 : note->revision;
     }
@@ -287,6 +292,7 @@ static void start(struct actor *actor)
         .cluster = simulation->cluster->members,
         .timeout_ms = actor->timeout_ms,
         .no_session = actor->no_session,
+        .nearest = (uint32_t)actor->number,
     };
     int err = client_new_on(actor->io, &options, &actor->client);
     CHECK(err == 0);

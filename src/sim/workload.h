@@ -29,6 +29,7 @@ enum outcome {
 struct operation_note {
     uint64_t number; /* from 1 on: its value's name */
     enum operation operation;
+    enum kvapp_reads reads; /* of a read: how it was asked for */
     size_t actor;
     size_t key; /* of the workload's keys; of a range: see command */
     bool has_expected;
@@ -37,14 +38,16 @@ struct operation_note {
     size_t range_end; /* a range: keys `key` ... range_end - 1 */
     size_t value_size;
 
-    uint64_t began; /* `order` when it was asked */
-    uint64_t ended; /* and when it was answered */
-    uint64_t floor; /* an index that the answer must not be older than */
+    uint64_t began_us; /* the world's time when it was asked */
+    uint64_t began;    /* `order` when it was asked */
+    uint64_t ended;    /* and when it was answered */
+    uint64_t floor;    /* an index that the answer must not be older than */
     enum outcome outcome;
     int status;
     uint64_t revision;
     uint64_t count;
     bool more;
+    uint64_t age_ms;   /* of a stale read, as the server said */
     uint64_t applied;  /* the index at which it took effect, as the log says; 0: has not */
     struct slice data; /* the answer's, owned by the workload */
 };
