@@ -58,11 +58,13 @@ class Counters:
 class Register:
     """
     One thread writes rising numbers to one key; several readers, each begun after it looked at the
-    newest acknowledged number, must never read an older one.
+    newest acknowledged number, must never read an older one. `how` is the way of the readers that
+    ask each member in turn.
     """
 
-    def __init__(self, cluster, readers):
+    def __init__(self, cluster, readers, how=None):
         self.cluster = cluster
+        self.how = how
         self.acknowledged = 0
         self.reads = 0
         self.stale = []
@@ -109,7 +111,8 @@ class Register:
                 try:
                     if address not in connections:
                         connections[address] = native.Connection(address, 0.3)
-                    answer = connections[address].ask(native.command(native.GET, key=b"register"))
+                    answer = connections[address].ask(native.command(native.GET, key=b"register"),
+                                                      self.how)
                 except (native.Closed, native.NoAnswer):
                     if address in connections:
                         connections.pop(address).close()
@@ -165,11 +168,8 @@ def reads_never_go_back_while_leaders_are_killed(env):
     cluster.wait_equal()
 
 
-@case(timeout=60)
-def reads_never_go_back_when_a_stopped_leader_wakes(env):
-    cluster = env.cluster()
-    register = Register(cluster, readers=2)
-    for _ in range(5):
+def stop_leaders_and_wake_them(cluster, register, count):
+    for _ in range(count):
         leader = cluster.wait_leader()
         time.sleep(0.2)
         leader.pause()
@@ -179,6 +179,38 @@ def reads_never_go_back_when_a_stopped_leader_wakes(env):
                    "writes under the new leader")
         leader.resume()
         time.sleep(0.3)
+    register.stop()
+    cluster.wait_equal()
+
+
+@case(timeout=60)
+def reads_never_go_back_when_a_stopped_leader_wakes(env):
+    cluster = env.cluster()
+    stop_leaders_and_wake_them(cluster, Register(cluster, readers=2), 5)
+
+
+@case(timeout=60)
+def reads_at_any_server_never_go_back_when_a_stopped_leader_wakes(env):
+    cluster = env.cluster()
+    stop_leaders_and_wake_them(cluster, Register(cluster, readers=1, how=native.LINEARIZABLE), 2)
+
+
+@case(timeout=60)
+def reads_by_lease_never_go_back_when_a_stopped_leader_wakes(env):
+    cluster = env.cluster(arguments=["--reads", "lease"])
+    stop_leaders_and_wake_them(cluster, Register(cluster, readers=1, how=native.LEASE), 2)
+
+
+@case(timeout=60)
+def reads_at_any_server_never_go_back_while_servers_are_killed(env):
+    cluster = env.cluster()
+    register = Register(cluster, readers=1, how=native.LINEARIZABLE)
+    for number in range(6):
+        victim = cluster.wait_leader() if number % 2 == 0 else cluster.followers()[0]
+        time.sleep(0.3)
+        victim.kill()
+        cluster.wait_leader()
+        victim.start()
     register.stop()
     cluster.wait_equal()
 

@@ -27,6 +27,9 @@ ADMIN_REQUEST, ADMIN_RESPONSE = 20, 21
 ADMIN_LIST, ADMIN_CHANGE, ADMIN_TRANSFER, ADMIN_SNAPSHOT = 0, 1, 2, 3
 ADD_LEARNER, ADD_KEPT, PROMOTE, REMOVE, MOVE = 0, 1, 2, 3, 4
 DRY_RUN, FORCE = 1, 2
+READ_REQUEST, STALE_RESPONSE = 24, 25
+# How a read is answered.
+DEFAULT, LEADER, LINEARIZABLE, LEASE, STALE = range(5)
 
 (GET, PUT, DELETE, LIST, SCAN, DELETE_RANGE, OPEN_SESSION, CLOSE_SESSION, OUTCOME) = range(9)
 
@@ -109,6 +112,10 @@ def admin_request(request_id, verb, edits=(), flags=0, target=0):
     return frame(ADMIN_REQUEST, body)
 
 
+def read_request(request_id, reads, body):
+    return frame(READ_REQUEST, struct.pack("<QB7x", request_id, reads) + body)
+
+
 class Reader:
     """Takes a payload apart; at the end nothing may be left."""
 
@@ -137,6 +144,7 @@ class Reader:
 
 
 Reply = collections.namedtuple("Reply", "id status more revision count data error")
+StaleReply = collections.namedtuple("StaleReply", Reply._fields + ("age_ms", "applied"))
 Redirect = collections.namedtuple("Redirect", "id has_leader leader address text")
 Item = collections.namedtuple("Item", "key value revision")
 
@@ -147,10 +155,11 @@ Status = collections.namedtuple(
     ["address", "io_backend", "version"])
 
 
-def decode_reply(payload):
-    reader = Reader(payload)
-    request_id = reader.number("Q")
-    error = reader.sized().decode()
+AGE_UNKNOWN = 2 ** 64 - 1
+
+
+def read_reply(reader):
+    """Status, more, revision, count and data, which end a payload."""
     status, flags = reader.number("i"), reader.number("B")
     reader.zeros(3)
     revision, count = reader.number("Q"), reader.number("Q")
@@ -158,7 +167,20 @@ def decode_reply(payload):
     reader.finish()
     if flags & ~1:
         raise Malformed("unknown flags in a reply")
-    return Reply(request_id, status, bool(flags & 1), revision, count, data, error)
+    return status, bool(flags & 1), revision, count, data
+
+
+def decode_reply(payload):
+    reader = Reader(payload)
+    request_id = reader.number("Q")
+    error = reader.sized().decode()
+    return Reply(request_id, *read_reply(reader), error)
+
+
+def decode_stale(payload):
+    reader = Reader(payload)
+    request_id, age_ms, applied = (reader.number("Q") for _ in range(3))
+    return StaleReply(request_id, *read_reply(reader), "", age_ms, applied)
 
 
 def decode_redirect(payload):
@@ -233,7 +255,7 @@ def decode_admin(payload):
 
 DECODERS = {CLIENT_RESPONSE: decode_reply, LEADER_REDIRECT: decode_redirect,
             STATUS_RESPONSE: decode_status, ADMIN_RESPONSE: decode_admin,
-            BACKUP_RESPONSE: decode_backup}
+            BACKUP_RESPONSE: decode_backup, STALE_RESPONSE: decode_stale}
 
 
 def keys_of(reply):
@@ -315,11 +337,12 @@ class Connection:
             raise Malformed("a frame of type %d" % kind)
         return DECODERS[kind](payload)
 
-    def ask(self, body):
-        """Sends one command and waits for its Reply or Redirect."""
+    def ask(self, body, reads=None):
+        """Sends one command and waits for its Reply, StaleReply or Redirect."""
         request_id = self.next_id
         self.next_id += 1
-        self.send(request(request_id, body))
+        self.send(request(request_id, body) if reads is None
+                  else read_request(request_id, reads, body))
         answer = self.receive()
         if answer.id != request_id:
             raise Malformed("the answer to %d came for %d" % (answer.id, request_id))
