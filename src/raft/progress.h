@@ -50,7 +50,7 @@ struct progress {
     uint64_t repair_heartbeats; /* for how many it has said so, though it has everything */
     uint64_t heard_ms;          /* when the follower answered last in this term */
     uint64_t round;             /* the newest read round that it answered */
-    uint64_t lease_until_ms; /* it votes for nobody else before; 0: it has not promised that */
+    uint64_t lease_until_ms;    /* it votes for nobody else before; 0: it has not promised that */
 
     uint64_t *window; /* a ring; borrowed from the core */
     size_t window_capacity;

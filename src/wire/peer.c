@@ -23,9 +23,8 @@
  *     AppendRequest   ... │ prev_index u64 │ prev_term u64 │ commit_index u64 │ read_round u64
  *                     │ entry_count u64 │ run_count u64 │ run_count × (term u64, count u64)
  *                     │ entries, each as in storage/entry.h
- *     AppendResponse  ... │ flags u64 (1: success, 2: lost, 4: lease) │ prev_index u64 │ match_index u64
- *                     │ hint_index u64 │ hint_term u64 │ read_round u64
- *     TimeoutNow      ... and nothing else
+ *     AppendResponse  ... │ flags u64 (1: success, 2: lost, 4: lease) │ prev_index u64
+ *                     │ match_index u64 │ hint_index u64 │ hint_term u64 │ read_round u64
  */
 #include "wire/peer.h"
 

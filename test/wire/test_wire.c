@@ -579,7 +579,7 @@ static void raft_messages_that_contradict_themselves_are_malformed(void **state)
 
     struct message ack = {.kind = MESSAGE_APPEND_RESPONSE,
                           .raft = {.type = RAFT_APPEND_RESPONSE, .from = 1, .to = 2, .term = 3}};
-    const struct damage acks[] = {{24, 4}, {30, 1}};
+    const struct damage acks[] = {{24, 8}, {30, 1}};
     assert_each_damage_refused(&ack, acks, sizeof acks / sizeof acks[0]);
 }
 
