@@ -10,8 +10,9 @@
  * beyond it by then, and one that is beyond forgets it. In an idle cluster it is repeated, for
  * members that came back and have applied everything already.
  *
- * No majority is asked who is right. Whoever stops endangers nothing that is committed: the log is
- * what counts, and the state follows from it.
+ * No majority is asked who is right: whoever differs stops, and is rebuilt from the others when it
+ * is started again. Until then it neither votes nor campaigns (raft/repair.c), so a wrong leader
+ * whose followers all stop is left without a majority, and the cluster halts.
  */
 #include "node/node.h"
 
@@ -62,9 +63,10 @@ static void fail(struct kvapp_node *node, uint64_t own)
         sentence, sizeof sentence,
         "at entry %" PRIu64 " the state of this server has the digest %016" PRIx64
         " and that of the leader, node %" PRIu64 ", has %016" PRIx64
-        ": one of the two is wrong, and this server stops. Started again, it makes its state anew "
-        "from its snapshot and its log. Should it stop again, compare the servers: 'kvapp client "
-        "status' shows digests, 'kvapp inspect' those of snapshots",
+        ": one of the two is wrong, and this server stops. Started again, it sets its log and "
+        "snapshots aside and is rebuilt by the others. When more servers than this one stop so, "
+        "leave them stopped and compare: 'kvapp client status' shows digests, 'kvapp inspect' "
+        "those of snapshots",
         digests->held.index, own, digests->held_from, digests->held.digest);
     node_fail(node, KV_ERR_DIVERGED, sentence);
 }

@@ -180,6 +180,12 @@ static void closed(void *context)
 
 static const struct storage_handler storage_events = {opened, stored, failed, closed};
 
+/* A server that joins has others; one that began a cluster of one may have lost the only copy. */
+static bool has_others(const struct kvapp_node *node)
+{
+    return node->config.join[0] != '\0' || node->config.members.count != 1;
+}
+
 void node_open_storage(struct kvapp_node *node)
 {
     const struct storage_options storage = {
@@ -188,7 +194,7 @@ void node_open_storage(struct kvapp_node *node)
         .node_id = node->config.id,
         .segment_size = node->options.segment_size,
         .cache_size = node->options.cache_size,
-        .may_repair = node->config.members.count != 1,
+        .may_repair = has_others(node),
         .trace = &node->trace,
         .handler = &storage_events,
         .context = node,

@@ -32,11 +32,10 @@
 #include "node/intake.h"
 #include "node/options.h"
 #include "node/outbox.h"
+#include "node/peers.h"
 #include "node/reads.h"
+#include "node/snapshots.h"
 #include "node/tracker.h"
-#include "storage/snapshot.h"
-#include "wire/backup.h"
-#include "wire/peer.h"
 
 enum node_state {
     NODE_STARTING, /* the data directory is being recovered */
@@ -55,16 +54,12 @@ enum {
     REQUEST_TIMEOUT_MS = 30 * 1000,
     UNCOMMITTED_MAX = 16384, /* entries */
     TRACKER_CAPACITY = 2 * UNCOMMITTED_MAX,
-    APPEND_BYTES = 512 * 1024,   /* of entries in one append, unless one entry is larger */
-    APPEND_WINDOW = 32,          /* appends in flight to one member */
-    LINKS_MAX = 2 * MEMBERS_MAX, /* those that are being closed included */
+    APPEND_BYTES = 512 * 1024, /* of entries in one append, unless one entry is larger */
+    APPEND_WINDOW = 32,        /* appends in flight to one member */
     INBOX_MAX = 32 * 1024 * 1024,
     APPLY_PER_TURN = 8192, /* entries */
     DRAIN_MS = 1000,
-    RELEASE_NODES = 64,               /* of a tree, given back in one turn */
-    SNAPSHOT_PIECE_SIZE = 256 * 1024, /* bytes of a snapshot's file in one frame */
-    BACKUPS_MAX = 2,                  /* at a time */
-    BACKUP_WAITING_MAX = 8,           /* requests of one backup not yet answered */
+    RELEASE_NODES = 64, /* of a tree, given back in one turn */
 };
 
 /* ---- a client's connection (clients.c) ---- */
@@ -87,168 +82,12 @@ struct client {
     struct buf held; /* reads that wait until the client takes its bytes (reads.c) */
 };
 
-/* ---- members: links.c (out), inbound.c (in) ---- */
-
-enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSING };
-
-/* The way to another member: this server connects, greets and sends. */
-struct link {
-    struct kvapp_node *node;
-    uint64_t id; /* 0: not in use */
-    char address[ADDRESS_SIZE_MAX];
-    bool leaving;              /* is not in use any more once it is closed */
-    enum peer_purpose purpose; /* messages: connects again and again; a snapshot: once (ship.c);
-                                  to join: until it was answered (join.c) */
-    enum link_state state;
-    bool reported_down; /* a failure was logged; the next one is not until it was up */
-    uint64_t backoff_us;
-    uint64_t up_us; /* since when it is up */
-    struct io_timer retry;
-    struct io_connect connect;
-    struct io_stream *stream;
-    struct io_receive receive;
-    struct io_close close;
-    struct intake intake;
-    struct outbox outbox;
-    /* Appends whose entries must be read from the disk first wait here, in order (feed.c). */
-    struct raft_message *waiting;
-    size_t waiting_first;
-    size_t waiting_count;
-    struct buf gathered; /* entries of waiting[first] read so far */
-    uint64_t gathered_count;
-    bool reading;
-    bool discard; /* the connection broke during the read */
-    struct storage_read read;
-};
-
-/* A snapshot on its way to a member (ship.c). */
-enum ship_state {
-    SHIP_IDLE,
-    SHIP_OPENING, /* the file */
-    SHIP_CONNECTING,
-    SHIP_OFFERED,
-    SHIP_STREAMING,
-    SHIP_ENDED, /* and Raft has not heard of it yet */
-};
-
-struct ship {
-    struct link link;
-    enum ship_state state;
-    uint64_t term;  /* in which this server leads */
-    uint64_t index; /* that Raft asked for; what is sent may be newer */
-    struct storage_snapshot_source source;
-    bool reading;
-    uint64_t first_offset; /* where this transfer began */
-    uint64_t offset;       /* of the next piece */
-    uint64_t began_us;
-    struct io_timer pace;
-    bool ok;
-    uint64_t report_us;
-};
-
-/* A connection from another member: it sends, this server listens. */
-struct inbound {
-    struct list link; /* in node->inbound */
-    struct kvapp_node *node;
-    struct io_stream *stream;
-    struct io_receive receive;
-    struct io_close close;
-    struct intake intake;
-    struct outbox outbox;     /* for the answer to the greeting, and to a snapshot */
-    struct io_timer deadline; /* of the greeting */
-    bool greeted;             /* and was answered */
-    uint64_t from;            /* 0: has not greeted yet, or was refused */
-    uint64_t incarnation;     /* of its data directory */
-    uint32_t priority;        /* of that member, for leading */
-    enum peer_purpose purpose;
-    uint64_t heard_us; /* when bytes came last */
-    bool paused;
-    bool closing;
-};
-
-/* ---- snapshots ---- */
-
-/* One of the own state (snapshot.c). */
-enum snapshot_taking_state {
-    SNAPSHOT_IDLE,
-    SNAPSHOT_WAITING, /* for the disk */
-    SNAPSHOT_WRITING, /* the next chunk may come */
-    SNAPSHOT_COMMITTING,
-    SNAPSHOT_TAKEN,     /* and Raft has not heard of it yet */
-    SNAPSHOT_ABANDONED, /* and the storage has not said so yet */
-};
-
-struct snapshot {
-    enum snapshot_taking_state state;
-    struct storage_snapshot_taking taking;
-    struct kv_snapshot *frozen;
-    struct kv_snapshot *releasing; /* its memory goes back piece by piece */
-    struct buf chunk;
-    uint64_t index;
-    uint64_t ticket;    /* must be stored before it gets its name */
-    uint64_t log_bytes; /* applied since the newest one */
-    uint64_t wanted;    /* one of this index or a later one is to be taken as soon as possible */
-    bool renew;         /* the newest one seems to be damaged: take another one, soon */
-    uint64_t began_us;
-    uint64_t retry_us;
-};
-
-/* One of the leader's (install.c). */
-enum install_state {
-    INSTALL_IDLE,
-    INSTALL_BEGINNING,
-    INSTALL_RECEIVING, /* the next piece may come */
-    INSTALL_WRITING,
-    INSTALL_ENDING,
-    INSTALL_DURABLE, /* and Raft has not heard of it yet */
-};
-
-struct install {
-    enum install_state state;
-    struct inbound *inbound; /* NULL: the connection is gone */
-    struct snapshot_offer offer;
-    struct storage_receive receive;
-    struct raft_membership membership; /* at its index, once it is durable */
-};
+/* ---- the disk (full.c) ---- */
 
 /* The disk has no space for the log to go on for long (full.c). */
 struct full {
     bool is;
     uint64_t hand_over_us; /* not before */
-};
-
-/* One for a client (backup.c). */
-enum backup_state {
-    BACKUP_IDLE,
-    BACKUP_ASKED,
-    BACKUP_CONFIRMING, /* that this server leads */
-    BACKUP_TAKING,     /* waits for the snapshot */
-    BACKUP_OPENING,
-    BACKUP_READY,
-};
-
-struct backup {
-    struct kvapp_node *node;
-    struct client *client; /* NULL: nobody's, IDLE */
-    enum backup_state state;
-    uint64_t term;  /* in which this server is to lead */
-    uint64_t tag;   /* of the round */
-    uint64_t index; /* CONFIRMING: to be applied, 0: not known; TAKING: of the snapshot at least */
-    struct storage_snapshot_source source;
-    bool reading;                                       /* for the oldest request */
-    struct backup_request requests[BACKUP_WAITING_MAX]; /* the oldest first; no ends */
-    size_t request_count;
-    uint64_t since_us; /* the oldest waits, or, without any, nothing was asked */
-    struct io_timer timer;
-};
-
-/* A state machine in the making (restore.c). */
-struct restore {
-    struct kv_restore *kv; /* NULL: none */
-    struct storage_snapshot_read read;
-    void (*finished)(struct kvapp_node *node);
-    uint64_t began_us;
-    struct kv *replaced; /* its memory goes back piece by piece; NULL: none */
 };
 
 /* ---- digests (digest.c) ---- */
@@ -390,48 +229,6 @@ void step_installed(struct kvapp_node *node, const struct install *install);
 /* The sending of a snapshot to a member has ended. */
 void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok);
 
-/* snapshot.c */
-void snapshot_take(struct kvapp_node *node);
-/*
- * Has one taken as soon as possible, even if none is due. Returns the applied index, 0 when nothing
- * was applied yet: the wish is met once storage_snapshot_newest has reached it. A disk without room
- * is tried again every ten seconds.
- */
-uint64_t snapshot_ask(struct kvapp_node *node);
-void snapshot_compact(struct kvapp_node *node);
-void snapshot_stop(struct kvapp_node *node);
-void snapshot_done(struct snapshot *snapshot);
-
-/* restore.c: node->kv is replaced by what the newest snapshot holds, then `finished`; what was
- * replaced is given back bit by bit, in turns */
-void restore_step(struct kvapp_node *node);
-void restore_begin(struct kvapp_node *node, void (*finished)(struct kvapp_node *node));
-void restore_done(struct restore *restore);
-
-/* install.c */
-void install_offer(struct kvapp_node *node, const struct snapshot_offer *offer, bool wanted);
-int install_frame(struct inbound *inbound, const struct frame *frame);
-/* Whether what came on this connection is being dealt with, so that no more has to come now. */
-bool install_is_busy(const struct kvapp_node *node, const struct inbound *inbound);
-void install_step(struct kvapp_node *node);
-void install_lost(struct kvapp_node *node, const struct inbound *inbound);
-void install_stop(struct kvapp_node *node);
-
-/* ship.c */
-void ship_init(struct ship *ship);
-/* A member that is not reachable is not tried; Raft hears of that as of a failure. */
-void ship_start(struct ship *ship, const struct raft_message *message, bool reachable);
-void ship_up(struct link *link);
-int ship_frame(struct link *link, const struct frame *frame);
-void ship_sent(struct link *link);
-void ship_down(struct link *link);
-/* The member was away: what waits for its answer would wait in vain. */
-void ship_renew(struct ship *ship);
-/* The member has left the cluster. */
-void ship_leave(struct ship *ship);
-void ships_step(struct kvapp_node *node);
-void ships_stop(struct kvapp_node *node);
-
 /* propose.c */
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
 void propose_all(struct kvapp_node *node);
@@ -494,20 +291,6 @@ bool membership_is_removed(const struct kvapp_node *node, uint64_t id, uint64_t 
 /* A leader logs the incarnations of members that it has met. */
 void membership_record(struct kvapp_node *node);
 
-/* join.c: the cluster's id is asked for, then the data directory is made */
-void join_start(struct kvapp_node *node);
-void join_welcomed(struct kvapp_node *node, const struct peer_welcome *welcome);
-/* backup.c */
-void backups_init(struct kvapp_node *node);
-/* Takes in a request: 0, or the error of its bytes. */
-int backup_take(struct client *client, struct slice payload);
-/* Begins the rounds for those that were asked for in this turn. */
-void backups_ask(struct kvapp_node *node);
-void backups_release(struct kvapp_node *node, uint64_t tag, uint64_t index);
-void backups_step(struct kvapp_node *node);
-/* The client's connection is being closed. */
-void backup_lost(struct client *client);
-
 /* admin.c */
 /* Takes in a request: 0, or the error of its bytes. */
 int admin_take(struct client *client, struct slice payload);
@@ -560,41 +343,5 @@ void clients_resume(struct kvapp_node *node);
 void clients_stop(struct kvapp_node *node);
 void client_mark_dirty(struct client *client);
 void client_release(struct client *client, size_t cost);
-
-/* links.c, feed.c, inbound.c */
-void link_init(struct link *link, struct kvapp_node *node, uint64_t id, const char *address,
-               enum peer_purpose purpose);
-/* When links_stale: who became a member gets a link, who left loses it. */
-void links_follow(struct kvapp_node *node);
-/* A server has connected here: it can be reached again, or for the first time; or says that it has
- * no connection from this one. */
-void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address);
-void links_send(struct kvapp_node *node, const struct raft_message *message);
-void links_send_digest(struct kvapp_node *node, const struct state_digest *digest);
-/* Where to encode a frame for a member; NULL: it is out of reach, or takes nothing. */
-struct outbox *links_outbox(struct kvapp_node *node, uint64_t to);
-void link_connect(struct link *link);
-/* Closes it, or gives up connecting. */
-void link_close(struct link *link, const char *why);
-/* Closes a link that is up, unless this is called again within `us`. */
-void link_expect(struct link *link, uint64_t us);
-/* Greets anew who has been without a connection to this server for so long. */
-void links_renew(struct kvapp_node *node, uint64_t longest_us);
-void links_flush(struct kvapp_node *node);
-void links_stop(struct kvapp_node *node);
-void links_done(struct kvapp_node *node);
-/* Whether the server has greeted here and is connected; and what it said of its directory. */
-bool inbound_is_connected(const struct kvapp_node *node, uint64_t from);
-uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from); /* 0: not known */
-bool links_closed(const struct kvapp_node *node);
-void feed_init(struct link *link);
-void feed_append(struct link *link, const struct raft_message *message);
-void feed_drop(struct link *link);
-void feed_done(struct link *link);
-int inbound_listen(struct kvapp_node *node, const struct io_address *address);
-void inbound_resume(struct kvapp_node *node);
-void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
-void inbound_expire(struct kvapp_node *node);
-void inbound_stop(struct kvapp_node *node);
 
 #endif

@@ -33,6 +33,9 @@ static void start_closing(struct kvapp_node *node)
     clients_stop(node);
     links_stop(node);
     inbound_stop(node);
+    if (node->ended_err == KV_ERR_DIVERGED) {
+        storage_mark_diverged(node->storage);
+    }
     if (node->storage != NULL && !node->joining) {
         storage_close(node->storage);
     }
