@@ -58,7 +58,7 @@ def put_get_delete_list_work_with_any_member_as_the_first_address(env):
 @case()
 def follower_redirects_a_raw_client_to_the_leaders_client_address(env):
     cluster = env.cluster()
-    leader = cluster.wait_leader()
+    leader = cluster.wait_settled()
     for follower in cluster.followers():
         for body in (native.command(native.PUT, key=b"k", value=b"v"),
                      native.command(native.GET, key=b"k"),
@@ -130,7 +130,7 @@ def one_byte_over_a_limit_and_an_empty_key_are_refused_and_nothing_changes(env):
     cluster = env.cluster()
     long_key = b"k" * (native.KEY_SIZE_MAX + 1)
     long_value = b"v" * (native.VALUE_SIZE_MAX + 1)
-    leader = cluster.wait_leader()
+    leader = cluster.wait_settled()
     before = leader.status()
     with native.Connection(leader.client_address) as connection:
         for body, status in (
@@ -273,7 +273,7 @@ def delete_range_takes_exactly_the_range(env):
 @case()
 def commands_that_make_no_sense_are_answered_and_not_logged(env):
     cluster = env.cluster()
-    leader = cluster.wait_leader()
+    leader = cluster.wait_settled()
     before = leader.status().last_index
     with native.Connection(leader.client_address) as connection:
         answer = connection.ask(native.command(200, key=b"k"))

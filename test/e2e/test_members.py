@@ -205,11 +205,9 @@ def a_server_moves_to_another_port(env):
 @case(timeout=60)
 def another_implementation_lists_and_changes_the_members(env):
     cluster = env.cluster()
-    leader = cluster.wait_leader()
+    leader = cluster.wait_settled()
     follower = cluster.followers()[0]
     with native.Connection(leader.client_address) as connection:
-        wait_until(lambda: connection.admin(native.ADMIN_LIST).index > 0, 10, "it is logged")
-        cluster.wait_equal()
         answer = connection.admin(native.ADMIN_LIST)
         expect_equal((answer.status, answer.server, answer.leader), (0, leader.id, leader.id))
         expect_equal([(member.id, member.flags, member.address) for member in answer.members],
@@ -294,7 +292,7 @@ def what_is_impossible_says_why(env):
 @case(timeout=60)
 def a_dry_run_changes_nothing(env):
     cluster = env.cluster()
-    before = cluster.wait_equal()[0].last_index
+    before = cluster.wait_settled().status().last_index
     plan = env.json(cluster, "member", "remove", "3", "--dry-run")
     expect_equal(plan["before"], {"voters": 3, "quorum": 2, "ready": 3}, "before")
     expect_equal(plan["after"], {"voters": 2, "quorum": 2, "ready": 2}, "after")
@@ -309,10 +307,8 @@ def a_dry_run_changes_nothing(env):
 def a_change_that_no_majority_stores_ends_with_its_outcome_unknown(env):
     timing = ["--election-timeout-min", "3000", "--election-timeout-max", "4000"]
     cluster = env.cluster(arguments=timing)
-    leader = cluster.wait_leader()
     # The leader logs a membership of its own first, and there is only one change at a time.
-    wait_until(lambda: env.json(cluster, "member", "list")["index"] > 0, 10, "it is logged")
-    cluster.wait_equal()
+    leader = cluster.wait_settled()
     paused = cluster.followers()
     for server in paused:
         server.pause()

@@ -244,6 +244,30 @@ class Cluster:
                 raise AssertionError("no leader within %.1f s" % timeout)
             time.sleep(0.02)
 
+    def wait_settled(self, timeout=15.0):
+        """
+        Until all running members name the same leader, and it has logged what it logs by itself:
+        its no-op, and the membership that says which data directory each has. Gives the leader.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            leader = self.wait_leader(timeout)
+            states = self.wait_equal(timeout)
+            if all(state.leader == leader.id for state in states) and self.is_recorded(leader):
+                self.wait_equal(timeout)
+                return leader
+            if time.monotonic() > deadline:
+                raise AssertionError("not settled within %.1f s: %s" % (timeout, states))
+            time.sleep(0.02)
+
+    @staticmethod
+    def is_recorded(leader):
+        """Whether the newest membership names everybody's data directory, and is committed."""
+        with native.Connection(leader.client_address) as connection:
+            answer = connection.admin(native.ADMIN_LIST)
+        return (isinstance(answer, native.Admin) and answer.index <= leader.status().commit
+                and all(member.incarnation != 0 for member in answer.members))
+
     def followers(self):
         leader = self.wait_leader()
         return [server for server in self.running if server is not leader]
