@@ -5,6 +5,7 @@ moved, also while clients write; leaders hand over; snapshots are taken on deman
 
 import os
 import re
+import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -146,7 +147,6 @@ def a_dead_server_is_replaced(env):
     dead = cluster.followers()[0]
     dead.kill()
     new = env.joiner(cluster, 4)
-    new.arguments[new.arguments.index("--join") + 1] = cluster.wait_leader().address
     new.start()
     words = ("replace", str(dead.id), "4=" + new.address)
     change(env, cluster, *words, timeout=40)
@@ -165,7 +165,6 @@ def a_replacement_that_was_given_up_goes_on(env):
     dead = cluster.followers()[0]
     dead.kill()
     new = env.joiner(cluster, 4)
-    new.arguments[new.arguments.index("--join") + 1] = cluster.wait_leader().address
     words = ("replace", str(dead.id), "4=" + new.address)
     text = change(env, cluster, *words, "--timeout", "1000", status=3)
     expect("the same command goes on from here" in text, "what to do", text)
@@ -198,6 +197,93 @@ def a_server_moves_to_another_port(env):
     next(server for server in cluster.followers() if server is not there).kill()
     with cluster.client() as client:
         client.put(b"still", b"v")
+
+
+# ---- all of it under load ----
+
+@case(timeout=150)
+def members_come_and_go_under_load_and_nothing_is_lost(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 8, rate=1000)
+
+    def expect_writes(when):
+        before = load.count
+        wait_until(lambda: load.count > before + 500, 30, "more writes " + when)
+
+    expect_writes("by three servers")
+    add(env, cluster, 4, "--learner")
+    # Refused until it has caught up.
+    wait_until(lambda: env.client(cluster, "member", "promote", "4").returncode == 0, 30,
+               "node 4 is promoted")
+    expect_writes("by four servers")
+    leader = cluster.wait_leader()
+    change(env, cluster, "remove", str(leader.id))
+    leave(cluster, leader)
+    expect_writes("without their leader")
+    dead = cluster.followers()[0]
+    dead.kill()
+    new = env.joiner(cluster, 5)
+    new.start()
+    change(env, cluster, "replace", str(dead.id), "5=" + new.address, timeout=40)
+    cluster.servers.remove(dead)
+    cluster.servers.append(new)
+    expect_writes("with the new server")
+    written = load.stop()
+    gap = load.longest_gap()
+    print("# %d puts, %.0f a second; longest gap: %.0f ms" % (load.count, load.pace(), 1000 * gap))
+    expect(gap < 5.0, "the longest gap", gap)
+    expect_equal(voters(env, cluster), sorted(server.id for server in cluster.servers), "voters")
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+# ---- wiped disks ----
+
+def wipe(cluster, server):
+    """Starts it with an empty directory in the place of its own; waits until it is recognised."""
+    cluster.wait_settled()
+    server.kill()
+    shutil.rmtree(server.data)
+    server.start()
+    others = [other for other in cluster.servers if other is not server]
+    told = "node %d has another data directory than the cluster knows of it" % server.id
+    wait_until(lambda: all(told in one.log() for one in others), 20, "the others say so")
+    wait_until(lambda: "refused this one: node %d has another data directory" % server.id
+               in server.log(), 20, "it says so itself")
+
+
+@case(timeout=90)
+def a_wiped_server_is_refused_until_it_is_replaced(env):
+    cluster = env.cluster()
+    load = env.writers(cluster, 2)
+    wait_until(lambda: load.count > 200, 20, "writes")
+    wiped = cluster.followers()[0]
+    written = load.stop()
+    wipe(cluster, wiped)
+    load = env.writers(cluster, 2, prefix="later")
+    wait_until(lambda: load.count > 200, 20, "writes without it")
+    expect(not members(env, cluster)[wiped.id]["connected"], "it is not there")
+    new = env.joiner(cluster, 4)
+    new.start()
+    change(env, cluster, "replace", str(wiped.id), "4=" + new.address, timeout=40)
+    cluster.servers.remove(wiped)
+    cluster.servers.append(new)
+    written.update(load.stop())
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+@case(timeout=60)
+def a_wiped_server_makes_no_majority(env):
+    cluster = env.cluster()
+    wiped, other = cluster.followers()
+    wipe(cluster, wiped)
+    other.kill()
+    done = env.client(cluster, "--timeout", "2000", "put", "k", "v")
+    expect_equal(done.returncode, 3, "exit status")
+    other.start()
+    with cluster.client() as client:
+        client.put(b"k", b"with a majority")
 
 
 # ---- the bytes ----

@@ -332,7 +332,7 @@ class Environment:
         folder = os.path.dirname(cluster.servers[0].data)
         server = Server(self.binary, number, self.ports.take(), folder, [])
         server.arguments = ["--node-id", str(number), "--bind", server.address,
-                            "--join", cluster.servers[0].address, "--data-dir", server.data,
+                            "--join", cluster.running[0].address, "--data-dir", server.data,
                             "--io", self.io] + list(arguments)
         self.servers.append(server)
         return server
@@ -375,8 +375,8 @@ class Environment:
             raise AssertionError("not one line of JSON: %r %r" % (done.stdout, done.stderr))
         return json.loads(lines[0])
 
-    def writers(self, cluster, count=4, prefix="w", pause=0.0):
-        load = Writers(cluster, count, prefix, pause)
+    def writers(self, cluster, count=4, prefix="w", rate=None):
+        load = Writers(cluster, count, prefix, rate)
         self.load.append(load)
         load.start()
         return load
@@ -439,10 +439,14 @@ class Environment:
 # ---- load ----
 
 class Writers:
-    """Threads that put keys of their own, in turn, and remember what was acknowledged."""
+    """
+    Threads that put keys of their own, in turn, and remember what was acknowledged. With a `rate`
+    all of them together put no more than so many a second.
+    """
 
-    def __init__(self, cluster, count, prefix, pause):
-        self.cluster, self.prefix, self.pause = cluster, prefix, pause
+    def __init__(self, cluster, count, prefix, rate):
+        self.cluster, self.prefix = cluster, prefix
+        self.interval = count / rate if rate else 0.0
         self.acknowledged = [{} for _ in range(count)]
         self.errors = []
         self.times = []  # of every acknowledgement
@@ -457,6 +461,7 @@ class Writers:
     def work(self, number):
         mine = self.acknowledged[number]
         count = 0
+        due = time.monotonic()
         try:
             with self.cluster.client() as client:
                 while not self.stopping.is_set():
@@ -465,9 +470,11 @@ class Writers:
                     value = b"value of " + key
                     client.put(key, value)
                     mine[key] = value
-                    self.times.append(time.monotonic())
-                    if self.pause:
-                        time.sleep(self.pause)
+                    now = time.monotonic()
+                    self.times.append(now)
+                    due = max(due + self.interval, now)
+                    if due > now:
+                        time.sleep(due - now)
         except Exception as error:  # pylint: disable=broad-except
             self.errors.append(error)
 
@@ -490,6 +497,10 @@ class Writers:
         """Seconds between two acknowledgements of anybody, at most."""
         times = sorted(self.times)
         return max(after - before for before, after in zip(times, times[1:]))
+
+    def pace(self):
+        """Acknowledgements a second, from the first to the last."""
+        return len(self.times) / (max(self.times) - min(self.times))
 
     @property
     def count(self):
