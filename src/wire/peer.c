@@ -118,7 +118,7 @@ int peer_welcome_decode(struct slice payload, struct peer_welcome *ret_welcome)
         return KV_ERR_MALFORMED;
     }
     if (welcome.status != 0 && welcome.status != KV_ERR_VERSION &&
-        welcome.status != KV_ERR_FOREIGN) {
+        welcome.status != KV_ERR_FOREIGN && welcome.status != KV_ERR_REMOVED) {
         return KV_ERR_MALFORMED;
     }
     if ((welcome.status == 0) != (welcome.protocol != 0)) {

@@ -299,8 +299,8 @@ static void any_read(struct prng *prng, struct buf *arena, struct message *messa
 
 static void any_welcome(struct prng *prng, struct buf *arena, struct peer_welcome *welcome)
 {
-    static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN};
-    welcome->status = statuses[prng_between(prng, 0, 2)];
+    static const int statuses[] = {0, KV_ERR_VERSION, KV_ERR_FOREIGN, KV_ERR_REMOVED};
+    welcome->status = statuses[prng_between(prng, 0, 3)];
     welcome->protocol = (uint16_t)(welcome->status == 0 ? prng_between(prng, 1, UINT16_MAX) : 0);
     welcome->cluster_id = any_u64(prng);
     welcome->id = any_id(prng);
