@@ -30,6 +30,7 @@ void leader_answered(struct leader *leader, uint64_t id)
 {
     leader_heard(leader);
     leader->id = id;
+    leader->turn = leader->target;
     leader->moves = 0;
     leader->quick = 0;
 }
@@ -60,9 +61,10 @@ static struct leader_verdict move(struct leader *leader, size_t target, uint64_t
     return leader->quick > leader->member_count ? pause(leader) : (struct leader_verdict){0};
 }
 
-static size_t next(const struct leader *leader)
+static struct leader_verdict move_on(struct leader *leader)
 {
-    return leader->target + 1 < leader->member_count ? leader->target + 1 : 0;
+    leader->turn = leader->turn + 1 < leader->member_count ? leader->turn + 1 : 0;
+    return move(leader, leader->turn, 0);
 }
 
 struct leader_verdict leader_redirected(struct leader *leader, size_t target, uint64_t id)
@@ -74,7 +76,7 @@ struct leader_verdict leader_redirected(struct leader *leader, size_t target, ui
 struct leader_verdict leader_missing(struct leader *leader)
 {
     leader_heard(leader);
-    (void)move(leader, next(leader), 0);
+    (void)move_on(leader);
     return pause(leader);
 }
 
@@ -89,7 +91,7 @@ struct leader_verdict leader_failed(struct leader *leader, bool refused)
     if (refused) {
         leader->refused |= 1U << leader->target;
     }
-    struct leader_verdict verdict = move(leader, next(leader), 0);
+    struct leader_verdict verdict = move_on(leader);
     if (leader->refused == (1U << leader->member_count) - 1) {
         leader->refused = 0;
         leader->rounds++;

@@ -4,7 +4,8 @@
  *
  *   - An answer settles everything: whatever went wrong before is forgotten.
  *   - A member that fails, or knows of no leader, is followed by the next in turn; a redirect by
- *     the member that it names. Moves are made at once until every member was tried; then comes a
+ *     the member that it names, which changes nobody's turn: two of which one names the other, and
+ *     that is gone, would else be asked for ever. Moves are made at once until every member was tried; then comes a
  *     pause, which doubles with each further round, up to BACKOFF_MAX_MS.
  *   - When each member in turn refused, without an answer of anybody in between, a round is
  *     complete; `retries` complete rounds mean that nobody is there.
@@ -25,6 +26,7 @@ struct leader {
     uint32_t retries;
     uint32_t backoff_ms;
     size_t target;    /* index of a member */
+    size_t turn;      /* of the member that was last asked because of its place */
     uint64_t id;      /* of the believed leader; 0: the target is a guess */
     uint32_t moves;   /* since the last answer */
     uint32_t quick;   /* of these, since the last pause */

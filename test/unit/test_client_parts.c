@@ -83,9 +83,26 @@ static void a_redirect_goes_where_it_points_until_it_goes_in_circles(void **stat
     assert_int_equal(leader.id, 9);
     assert_int_equal(leader_redirected(&leader, 0, 1).pause_ms, 0);
     assert_true(leader_redirected(&leader, 5, 9).pause_ms > 0);
-    /* Behind a learned address the list begins. */
+    /* Behind a learned address the turn goes on. */
     (void)leader_failed(&leader, true);
-    assert_int_equal(leader.target, 0);
+    assert_int_equal(leader.target, 1);
+}
+
+static void a_member_that_names_who_is_gone_keeps_nobody_from_being_asked(void **state)
+{
+    (void)state;
+    struct leader leader;
+    leader_init(&leader, 4, 3, 100);
+    unsigned asked = 0;
+    for (int i = 0; i < 8; i++) {
+        asked |= 1u << leader.target;
+        if (leader.target == 2) {
+            (void)leader_redirected(&leader, 1, 9);
+        } else {
+            (void)leader_failed(&leader, true);
+        }
+    }
+    assert_int_equal(asked, 15);
 }
 
 static void a_busy_leader_stays_the_target(void **state)
@@ -265,6 +282,7 @@ int main(void)
         cmocka_unit_test(an_answer_of_anybody_is_no_refusal),
         cmocka_unit_test(pauses_double_up_to_a_second_and_start_anew_with_an_answer),
         cmocka_unit_test(a_redirect_goes_where_it_points_until_it_goes_in_circles),
+        cmocka_unit_test(a_member_that_names_who_is_gone_keeps_nobody_from_being_asked),
         cmocka_unit_test(a_busy_leader_stays_the_target),
         cmocka_unit_test(what_is_acknowledged_waits_for_the_oldest),
         cmocka_unit_test(a_session_gives_no_more_places_than_servers_keep_replies),
