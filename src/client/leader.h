@@ -5,8 +5,8 @@
  *   - An answer settles everything: whatever went wrong before is forgotten.
  *   - A member that fails, or knows of no leader, is followed by the next in turn; a redirect by
  *     the member that it names, which changes nobody's turn: two of which one names the other, and
- *     that is gone, would else be asked for ever. Moves are made at once until every member was tried; then comes a
- *     pause, which doubles with each further round, up to BACKOFF_MAX_MS.
+ *     that is gone, would else be asked for ever. Moves are made at once until every member was
+ * tried; then comes a pause, which doubles with each further round, up to BACKOFF_MAX_MS.
  *   - When each member in turn refused, without an answer of anybody in between, a round is
  *     complete; `retries` complete rounds mean that nobody is there.
  */

@@ -132,6 +132,24 @@ static void report_refused(struct kvapp_node *node, uint64_t from, int verdict, 
     }
 }
 
+void inbound_judge(struct kvapp_node *node)
+{
+    for (struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
+        struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
+        const struct peer_hello said = {
+            .from = inbound->from,
+            .incarnation = inbound->incarnation,
+            .membership_index = inbound->membership_index,
+        };
+        char text[320];
+        if (inbound->from != 0 && !inbound->closing &&
+            judge_member(node, &said, text, sizeof text) != 0) {
+            TRACE(&node->trace, TRACE_WARN, "a server is not listened to any more: %s", text);
+            start_close(inbound);
+        }
+    }
+}
+
 static int take_hello(struct inbound *inbound, const struct frame *frame)
 {
     struct kvapp_node *node = inbound->node;
@@ -171,6 +189,7 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     close_older(node, hello.from, hello.purpose);
     inbound->from = hello.from;
     inbound->incarnation = hello.incarnation;
+    inbound->membership_index = hello.membership_index;
     inbound->purpose = hello.purpose;
     inbound->priority = hello.priority;
     if (hello.purpose == PEER_MESSAGES) {

@@ -360,6 +360,7 @@ void links_follow(struct kvapp_node *node)
         return;
     }
     node->links_stale = false;
+    inbound_judge(node);
     for (size_t i = 0; i < node->link_count; i++) {
         const struct link *link = &node->links[i];
         if (link->id != 0 && (link->leaving || !is_wanted(node, link->id))) {

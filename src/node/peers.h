@@ -82,12 +82,13 @@ struct inbound {
     struct io_receive receive;
     struct io_close close;
     struct intake intake;
-    struct outbox outbox;     /* for the answer to the greeting, and to a snapshot */
-    struct io_timer deadline; /* of the greeting */
-    bool greeted;             /* and was answered */
-    uint64_t from;            /* 0: has not greeted yet, or was refused */
-    uint64_t incarnation;     /* of its data directory */
-    uint32_t priority;        /* of that member, for leading */
+    struct outbox outbox;      /* for the answer to the greeting, and to a snapshot */
+    struct io_timer deadline;  /* of the greeting */
+    bool greeted;              /* and was answered */
+    uint64_t from;             /* 0: has not greeted yet, or was refused */
+    uint64_t incarnation;      /* of its data directory */
+    uint64_t membership_index; /* of the newest in which it knew to take part, when it greeted */
+    uint32_t priority;         /* of that member, for leading */
     enum peer_purpose purpose;
     uint64_t heard_us; /* when bytes came last */
     bool paused;
@@ -126,6 +127,9 @@ void feed_drop(struct link *link);
 void feed_done(struct link *link);
 int inbound_listen(struct kvapp_node *node, const struct io_address *address);
 void inbound_resume(struct kvapp_node *node);
+/* The members have changed: closes the connections of those that would not be let in any more. They
+ * are told why when they greet again. */
+void inbound_judge(struct kvapp_node *node);
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
 void inbound_expire(struct kvapp_node *node);
 void inbound_stop(struct kvapp_node *node);
