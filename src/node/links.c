@@ -9,7 +9,9 @@
  * What is sent to a member that is not UP is dropped: Raft sends again.
  *
  * There is a link to every member, and to whoever else connects here: a server that knows of no
- * membership yet, or of an old one, answers the leader all the same.
+ * membership yet, or of an old one, answers the leader all the same. For the same reason a member
+ * is looked for by turns where the membership has it and where it said that it is: it may have
+ * moved when that was never committed, or the other way round, and be needed to elect a leader.
  *
  * A snapshot takes the same way to a connection of its own, once: see ship.c.
  */
@@ -122,7 +124,9 @@ static int take_frame(void *context, const struct frame *frame)
         return 0;
     }
     TRACE(&node->trace, TRACE_INFO, "connected to node %" PRIu64 " at %s", link->id, link->address);
-    ship_renew(&node->ships[link - node->links]);
+    struct ship *ship = &node->ships[link - node->links];
+    memcpy(ship->link.listed, link->address, sizeof link->address);
+    ship_renew(ship);
     return 0;
 }
 
@@ -222,6 +226,8 @@ static void timer_due(struct io_timer *timer)
 void link_connect(struct link *link)
 {
     struct kvapp_node *node = link->node;
+    bool elsewhere = link->told[0] != '\0' && strcmp(link->address, link->listed) == 0;
+    memcpy(link->address, elsewhere ? link->told : link->listed, sizeof link->address);
     struct io_address address;
     if (io_resolve(node->io, link->address, &address) != 0) {
         report_down(link, "its host name does not resolve");
@@ -250,7 +256,8 @@ void link_init(struct link *link, struct kvapp_node *node, uint64_t id, const ch
         .receive.done = received,
         .close.done = close_done,
     };
-    (void)snprintf(link->address, sizeof link->address, "%s", address);
+    (void)snprintf(link->listed, sizeof link->listed, "%s", address);
+    memcpy(link->address, link->listed, sizeof link->address);
     io_timer_init(&link->retry, timer_due);
     outbox_init(&link->outbox, node->io, (uint64_t)node->config.timing.network_delay_ms * 1000,
                 sent);
@@ -340,12 +347,16 @@ static void leave(struct kvapp_node *node, size_t number)
 /* It has moved: the next connection goes to its new address. */
 static void readdress(struct link *link, const char *address)
 {
-    if (strcmp(link->address, address) == 0) {
+    if (strcmp(link->listed, address) == 0) {
         return;
     }
     TRACE(&link->node->trace, TRACE_INFO, "node %" PRIu64 " moves from %s to %s", link->id,
-          link->address, address);
-    (void)snprintf(link->address, sizeof link->address, "%s", address);
+          link->listed, address);
+    (void)snprintf(link->listed, sizeof link->listed, "%s", address);
+    link->told[0] = '\0';
+    if (strcmp(link->address, address) == 0) {
+        return; /* It was found there. */
+    }
     link->backoff_us = BACKOFF_MIN_US;
     link->reported_down = false;
     if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
@@ -378,21 +389,23 @@ void links_follow(struct kvapp_node *node)
             add(node, member->id, member->address);
         } else if (!node->links[number].leaving) {
             readdress(&node->links[number], member->address);
-            (void)snprintf(node->ships[number].link.address, ADDRESS_SIZE_MAX, "%s",
-                           member->address);
         }
     }
 }
 
 void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address)
 {
-    size_t number = find(node, hello->from);
-    if (number == node->link_count) {
+    if (find(node, hello->from) == node->link_count) {
         const struct raft_member *member = node_member(node, hello->from);
         add(node, hello->from, member == NULL ? address : member->address);
-        return;
+    }
+    size_t number = find(node, hello->from);
+    if (number == node->link_count) {
+        return; /* There was no place for it. */
     }
     struct link *link = &node->links[number];
+    bool elsewhere = strcmp(link->listed, address) != 0;
+    (void)snprintf(link->told, sizeof link->told, "%s", elsewhere ? address : "");
     uint64_t now_us = io_now_us(node->io);
     uint64_t crossing_us = 1000 * (uint64_t)node->config.timing.election_min_ms;
     if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {

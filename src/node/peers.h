@@ -22,9 +22,11 @@ enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSI
 /* The way to another member: this server connects, greets and sends. */
 struct link {
     struct kvapp_node *node;
-    uint64_t id; /* 0: not in use */
-    char address[ADDRESS_SIZE_MAX];
-    bool leaving;              /* is not in use any more once it is closed */
+    uint64_t id;                    /* 0: not in use */
+    char address[ADDRESS_SIZE_MAX]; /* where it is, or is looked for: one of these two */
+    char listed[ADDRESS_SIZE_MAX];  /* in the newest membership */
+    char told[ADDRESS_SIZE_MAX];    /* where it says that it is, when that is another one; or "" */
+    bool leaving;                   /* is not in use any more once it is closed */
     enum peer_purpose purpose; /* messages: connects again and again; a snapshot: once (ship.c);
                                   to join: until it was answered (join.c) */
     enum link_state state;
