@@ -84,6 +84,9 @@ static void propose(struct kvapp_node *node, struct admin_wait *wait,
     int err = step_event(node, &event, slice_of(NULL, 0));
     if (err == 0) {
         begin(node, wait, ADMIN_CHANGING, raft_membership(node->raft)->index);
+        /* The new voters count at once: without a majority of them it leads no more, and what
+         * follows in this turn must know. */
+        step_time(node);
     } else if (err == KV_ERR_NOT_LEADER) {
         redirect(node, wait);
     } else if (err == KV_ERR_BUSY) {
