@@ -2,7 +2,9 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "raft/membership.h"
 #include "sim/ledger.h"
+#include "sim/roster.h"
 #include "sim/state.h"
 
 #include <inttypes.h>
@@ -37,6 +39,8 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"the disk is full", REACHED_DISK_FULL},
         {"log and snapshots were moved to", REACHED_SET_ASIDE},
         {"holds again what it had lost", REACHED_REPAIRED},
+        {"has another data directory than the cluster knows", REACHED_WIPED_REFUSED},
+        {"still leader: handing over", REACHED_TRANSFER_FAILED},
     };
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
         if (strstr(line, branches[i].words) != NULL) {
@@ -69,7 +73,7 @@ static void supervise(struct sim_event *event)
 static void restart_later(struct server *server, uint64_t down_us)
 {
     struct sim_world *world = server->cluster->simulation->world;
-    if (server->supervised && !server->refused) {
+    if (server->supervised && !server->refused && !server->retired) {
         sim_world_schedule(world, &server->supervisor, sim_world_now(world) + down_us);
     }
 }
@@ -87,11 +91,29 @@ static void bury(struct server *server)
     server->paused_leading = false;
 }
 
+/* One of the members, as who starts a server would look it up. */
+static void draw_join(struct server *server)
+{
+    struct simulation *simulation = server->cluster->simulation;
+    const struct raft_membership *members = simulation->ledger->membership->membership;
+    size_t drawn = simulation_draw(simulation, 0, members->count - 1);
+    for (size_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->members[(drawn + i) % members->count];
+        const struct server *other = &server->cluster->servers[member->id - 1];
+        if (other != server && server_is_sound(other)) {
+            (void)snprintf(server->join, sizeof server->join, "%s", member->address);
+            return;
+        }
+    }
+    /* The only member: its directory knows the cluster, and nobody is asked. */
+    (void)snprintf(server->join, sizeof server->join, "%s", server->address);
+}
+
 void cluster_start(struct server *server)
 {
     struct cluster *cluster = server->cluster;
     struct simulation *simulation = cluster->simulation;
-    if (server->node != NULL || server->refused) {
+    if (server->node != NULL || server->refused || server->retired) {
         return;
     }
     sim_world_cancel(simulation->world, &server->supervisor);
@@ -100,7 +122,12 @@ void cluster_start(struct server *server)
     kvapp_node_options_init(&options);
     options.node_id = server->number + 1;
     options.bind = server->address;
-    options.cluster = cluster->members;
+    if (server->joins) {
+        draw_join(server);
+        options.join = server->join;
+    } else {
+        options.cluster = cluster->members;
+    }
     options.data_dir = "/data";
     options.timing = cluster->timing;
     options.reads = cluster->reads;
@@ -144,6 +171,40 @@ void cluster_stop(struct server *server)
     }
 }
 
+void cluster_start_later(struct server *server, uint64_t after_us)
+{
+    if (server->node == NULL) {
+        restart_later(server, after_us);
+    }
+}
+
+void cluster_wipe(struct server *server, uint64_t down_us)
+{
+    cluster_crash(server, SIM_CRASH_POWER, down_us);
+    TELL(server->cluster->simulation, server->name, "has its disk wiped");
+    sim_disk_wipe(server->host);
+    CHECK(sim_disk_make_path(server->host, "/data") == 0);
+    server->before_wipe = server->view;
+    server->view = (struct view){0};
+    server->wiped = true;
+}
+
+void cluster_move(struct server *server, const char *address, uint64_t down_us)
+{
+    TELL(server->cluster->simulation, server->name, "moves from %s to %s", server->address,
+         address);
+    cluster_crash(server, SIM_CRASH_KILL, down_us);
+    (void)snprintf(server->address, sizeof server->address, "%s", address);
+    server->joins = true;
+}
+
+void cluster_retire(struct server *server)
+{
+    cluster_crash(server, SIM_CRASH_KILL, RESTART_US);
+    sim_world_cancel(server->cluster->simulation->world, &server->supervisor);
+    server->retired = true;
+}
+
 /* A server that ends without being asked needs a good reason. `opened`: it had its directory. */
 static bool may_end(struct simulation *simulation, const struct server *server, int err,
                     bool opened)
@@ -157,6 +218,10 @@ static bool may_end(struct simulation *simulation, const struct server *server, 
         return !opened && counters->faults[SIM_FAULT_NO_SPACE] > 0;
     case KV_ERR_DAMAGED:
         return server->may_be_hurt;
+    case KV_ERR_REMOVED:
+        simulation_reached(simulation, REACHED_REMOVED_ENDED);
+        return membership_find(simulation->ledger->membership->membership, server->number + 1) ==
+               NULL;
     default:
         return false;
     }
@@ -176,15 +241,18 @@ static void end(struct server *server)
         simulation_fail(simulation, "stays-up", "%s ended by itself: %s", server->name, sentence);
         return;
     }
-    /* With others a damaged log is set aside at the next start. */
-    server->refused = err == KV_ERR_DAMAGED && server->cluster->count == 1;
+    /* With others a damaged log is set aside at the next start; a list of one says that there are
+     * none. */
+    server->refused = err == KV_ERR_DAMAGED && !server->joins && server->cluster->first_count == 1;
+    /* A supervisor may try once more. */
+    server->retired = err == KV_ERR_REMOVED && !simulation_chance(simulation, 25);
     restart_later(server, RESTART_US);
 }
 
 bool cluster_turn(struct cluster *cluster, const struct sim_host *host)
 {
     size_t number = sim_host_number(host);
-    if (number >= cluster->count) {
+    if (number >= SERVERS_MAX) {
         return false;
     }
     struct server *server = &cluster->servers[number];
@@ -235,11 +303,11 @@ static void look(struct sim_event *event)
     struct cluster *cluster = CONTAINER_OF(event, struct cluster, look);
     struct simulation *simulation = cluster->simulation;
     size_t leaders = 0;
-    size_t down = 0;
+    size_t up = 0;
     for (size_t i = 0; i < cluster->count; i++) {
         const struct kvapp_node *node = cluster->servers[i].node;
         leaders += node != NULL && kvapp_node_role(node) == RAFT_LEADER;
-        down += node == NULL;
+        up += node != NULL;
     }
     if (leaders > 1) {
         simulation_reached(simulation, REACHED_TWO_LEADERS);
@@ -248,15 +316,10 @@ static void look(struct sim_event *event)
     if (cluster->leaderless == 2) {
         simulation_reached(simulation, REACHED_NO_LEADER);
     }
-    if (down == cluster->count) {
+    if (up == 0) {
         simulation_reached(simulation, REACHED_ALL_DOWN);
     }
     sim_world_schedule(simulation->world, event, sim_world_now(simulation->world) + LOOK_US);
-}
-
-size_t cluster_budget(const struct cluster *cluster)
-{
-    return cluster->simulation->options->beyond ? cluster->count : (cluster->count - 1) / 2;
 }
 
 uint64_t cluster_election_us(const struct cluster *cluster)
@@ -272,6 +335,7 @@ static void draw_shape(struct cluster *cluster)
     uint32_t wanted = simulation->options->servers;
     cluster->count = wanted != 0 ? wanted : counts[drawn];
     CHECK(cluster->count <= SERVERS_MAX);
+    cluster->first_count = cluster->count;
     uint32_t heartbeat_ms = (uint32_t)simulation_draw(simulation, 5, 15) * 10;
     uint32_t min_ms = heartbeat_ms * (uint32_t)simulation_draw(simulation, 3, 5);
     cluster->timing = (struct kvapp_timing){
@@ -285,7 +349,9 @@ static void draw_shape(struct cluster *cluster)
      * room to be interesting. */
     cluster->segment_size = simulation_draw_wide(simulation, 160 * 1024, 1024 * 1024);
     bool snapshots = simulation_chance(simulation, 75);
-    cluster->snapshot_entries = snapshots ? simulation_draw_wide(simulation, 10, 1000) : UINT32_MAX;
+    uint64_t longest = simulation_chance(simulation, 30) ? 20 : 1000;
+    cluster->snapshot_entries =
+        snapshots ? simulation_draw_wide(simulation, 10, longest) : UINT32_MAX;
     cluster->snapshot_rate = simulation_draw_wide(simulation, 300, 300 * 1000);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
     cluster->steady = simulation_chance(simulation, 60);
@@ -294,30 +360,57 @@ static void draw_shape(struct cluster *cluster)
                                                                        : KVAPP_READS_LINEARIZABLE);
 }
 
+static void make_server(struct cluster *cluster, size_t number)
+{
+    struct simulation *simulation = cluster->simulation;
+    struct server *server = &cluster->servers[number];
+    char host[32];
+    (void)snprintf(host, sizeof host, "10.0.0.%zu", number + 1);
+    (void)snprintf(server->address, sizeof server->address, "%s:%d", host, RAFT_PORT);
+    (void)snprintf(server->name, sizeof server->name, "server %zu", number + 1);
+    server->cluster = cluster;
+    server->number = number;
+    server->host = sim_host_new(simulation->world, host);
+    server->supervisor.run = supervise;
+    server->supervised = true;
+    server->joins = number >= cluster->first_count;
+    CHECK(sim_host_number(server->host) == number);
+    CHECK(sim_disk_make_path(server->host, "/data") == 0);
+}
+
 struct cluster *cluster_new(struct simulation *simulation)
 {
     struct cluster *cluster = memory_new(1, sizeof *cluster);
     cluster->simulation = simulation;
     draw_shape(cluster);
     size_t size = 0;
-    for (size_t i = 0; i < cluster->count; i++) {
-        struct server *server = &cluster->servers[i];
-        char host[32];
-        (void)snprintf(host, sizeof host, "10.0.0.%zu", i + 1);
-        (void)snprintf(server->address, sizeof server->address, "%s:%d", host, RAFT_PORT);
-        (void)snprintf(server->name, sizeof server->name, "server %zu", i + 1);
-        server->cluster = cluster;
-        server->number = i;
-        server->host = sim_host_new(simulation->world, host);
-        server->supervisor.run = supervise;
-        server->supervised = true;
-        CHECK(sim_host_number(server->host) == i);
-        CHECK(sim_disk_make_path(server->host, "/data") == 0);
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
+        make_server(cluster, i);
+    }
+    for (size_t i = 0; i < cluster->first_count; i++) {
         size += (size_t)snprintf(cluster->members + size, sizeof cluster->members - size,
-                                 "%s%zu=%s", i == 0 ? "" : ",", i + 1, server->address);
+                                 "%s%zu=%s", i == 0 ? "" : ",", i + 1, cluster->servers[i].address);
     }
     cluster->look.run = look;
     return cluster;
+}
+
+struct server *cluster_enlist(struct cluster *cluster)
+{
+    return cluster->count == SERVERS_MAX ? NULL : &cluster->servers[cluster->count++];
+}
+
+struct raft_membership *cluster_initial(const struct cluster *cluster)
+{
+    struct raft_membership *membership = memory_new(1, sizeof *membership);
+    membership->count = cluster->first_count;
+    for (size_t i = 0; i < cluster->first_count; i++) {
+        struct raft_member *member = &membership->members[i];
+        member->id = i + 1;
+        member->voter = true;
+        (void)snprintf(member->address, sizeof member->address, "%s", cluster->servers[i].address);
+    }
+    return membership;
 }
 
 void cluster_begin(struct cluster *cluster)
@@ -336,7 +429,7 @@ void cluster_free(struct cluster *cluster)
         return;
     }
     sim_world_cancel(cluster->simulation->world, &cluster->look);
-    for (size_t i = 0; i < cluster->count; i++) {
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
         struct server *server = &cluster->servers[i];
         sim_world_cancel(cluster->simulation->world, &server->supervisor);
         if (server->node != NULL) {
@@ -344,6 +437,7 @@ void cluster_free(struct cluster *cluster)
             bury(server);
         }
         view_done(&server->view);
+        view_done(&server->before_wipe);
     }
     free(cluster);
 }

@@ -7,8 +7,10 @@
  * since it has no part in elections until it holds again what of that is committed.
  */
 #include "base/memory.h"
+#include "raft/membership.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
+#include "sim/roster.h"
 
 #include <inttypes.h>
 
@@ -101,16 +103,43 @@ void durability_recovered(struct simulation *simulation, struct server *server,
     }
 }
 
-void durability_committed(struct simulation *simulation, const struct record *record)
+/* Nobody listens to a server whose disk was wiped, whatever it has stored since; but what it had
+ * acknowledged before may be counted, also when it is gone. */
+static uint32_t holders_of(const struct cluster *cluster, const struct record *record)
 {
-    const struct cluster *cluster = simulation->cluster;
-    size_t holders = 0;
+    uint32_t holders = 0;
     for (size_t i = 0; i < cluster->count; i++) {
-        holders += has_promised(&cluster->servers[i].view, record);
+        const struct server *server = &cluster->servers[i];
+        const struct view *view = server->wiped ? &server->before_wipe : &server->view;
+        holders |= has_promised(view, record) ? 1u << i : 0;
     }
-    if (holders <= cluster->count / 2) {
+    return holders;
+}
+
+/*
+ * A majority of which members? Of those in force where the entry stands; or of the next ones in the
+ * log, which came when the former were committed, and which may count what is between them.
+ */
+void durability_committed(struct simulation *simulation, const struct record *record,
+                          const struct server *by)
+{
+    const struct view *view = &by->view;
+    uint32_t holders = holders_of(simulation->cluster, record);
+    size_t behind = 0; /* memberships up to the entry */
+    while (behind < view->membership_count && view->memberships[behind]->index <= record->index) {
+        behind++;
+    }
+    const struct record *in_force =
+        behind == 0 ? &simulation->ledger->initial : view->memberships[behind - 1];
+    bool is_between = record != in_force && behind < view->membership_count;
+    if (!roster_is_quorum(in_force->membership, holders) &&
+        !(is_between && roster_is_quorum(view->memberships[behind]->membership, holders))) {
+        char text[MEMBERSHIP_TEXT_SIZE];
         simulation_fail(simulation, "durability",
-                        "entry %" PRIu64 ":%" PRIu64 " is committed, and is on %zu of %zu disks",
-                        record->index, record->term, holders, cluster->count);
+                        "entry %" PRIu64 ":%" PRIu64
+                        " is committed, and is on the disks of %d servers only, the members being "
+                        "%s",
+                        record->index, record->term, __builtin_popcount(holders),
+                        membership_text(in_force->membership, text));
     }
 }

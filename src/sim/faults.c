@@ -5,6 +5,8 @@
 #include "sim/cluster.h"
 #include "sim/ledger.h"
 #include "sim/network_faults.h"
+#include "sim/operator.h"
+#include "sim/roster.h"
 #include "sim/workload.h"
 
 #include <errno.h>
@@ -48,7 +50,6 @@ struct faults {
     struct ailment disks[SERVERS_MAX];
     struct ailment clocks[SERVERS_MAX];
     uint32_t drawn;
-    size_t hurt_count;
     struct sim_event crash_point;
     struct network_faults *network;
 };
@@ -65,10 +66,9 @@ static struct server *any_victim(struct faults *faults)
 {
     struct server *server = any_server(faults);
     if (!server->may_be_hurt) {
-        if (faults->hurt_count >= cluster_budget(faults->simulation->cluster)) {
+        if (!roster_may_hurt(faults->simulation->cluster, server)) {
             return NULL;
         }
-        faults->hurt_count++;
         server->may_be_hurt = true;
     }
     return server;
@@ -114,7 +114,7 @@ static void strike_crash_point(struct sim_event *event)
 {
     struct faults *faults = CONTAINER_OF(event, struct faults, crash_point);
     struct cluster *cluster = faults->simulation->cluster;
-    uint64_t number = (faults->simulation->options->crash_point - 1) % cluster->count;
+    uint64_t number = (faults->simulation->options->crash_point - 1) % cluster->first_count;
     cluster_crash(&cluster->servers[number], SIM_CRASH_POWER, CRASH_POINT_DOWN_US);
 }
 
@@ -290,6 +290,15 @@ static void strike_rot(struct faults *faults)
     }
 }
 
+static void strike_wipe(struct faults *faults)
+{
+    struct server *server = any_server(faults);
+    uint64_t down_us = simulation_draw_wide(faults->simulation, 1000, 8 * SECOND_US);
+    if (roster_may_wipe(faults->simulation->cluster, server)) {
+        cluster_wipe(server, down_us);
+    }
+}
+
 /* ---- when ---- */
 
 static void strike(struct sim_event *event)
@@ -335,6 +344,13 @@ static void strike(struct sim_event *event)
         workload_crash(simulation->workload,
                        simulation_draw(simulation, 0, simulation->workload->actor_count - 1));
         break;
+    case FAULT_MEMBERSHIP:
+    case FAULT_TRANSFER:
+        operator_strike(simulation->operator, plague->kind);
+        break;
+    case FAULT_WIPE:
+        strike_wipe(faults);
+        break;
     case FAULT_PARTITION:
     case FAULT_CUT_OFF:
     case FAULT_LINK:
@@ -367,7 +383,7 @@ struct faults *faults_new(struct simulation *simulation)
     faults->simulation = simulation;
     faults->network = network_faults_new(simulation);
     struct cluster *cluster = simulation->cluster;
-    for (size_t i = 0; i < cluster->count; i++) {
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
         struct server *server = &cluster->servers[i];
         draw_disk(simulation, server);
         faults->disks[i] =
@@ -375,11 +391,11 @@ struct faults *faults_new(struct simulation *simulation)
         faults->clocks[i] =
             (struct ailment){faults, server, {.run = cure_clock}, faults->disks[i].healthy};
     }
-    CHECK(cluster->count > 0);
+    CHECK(cluster->first_count > 0);
     if (simulation->options->crash_point != 0) {
         faults->crash_point.run = strike_crash_point;
         sim_world_trap(simulation->world, &faults->crash_point,
-                       (simulation->options->crash_point - 1) / cluster->count);
+                       (simulation->options->crash_point - 1) / cluster->first_count);
     }
     uint64_t percent = simulation_draw(simulation, 5, 70); /* of the kinds are on */
     for (unsigned i = 0; i < FAULT_COUNT; i++) {
@@ -429,6 +445,7 @@ void faults_heal(struct faults *faults)
         sim_world_cancel(simulation->world, &faults->plagues[i].strike);
     }
     network_heal(faults->network);
+    operator_heal(simulation->operator);
     for (size_t i = 0; i < cluster->count; i++) {
         struct server *server = &cluster->servers[i];
         cure_now(&faults->disks[i]);

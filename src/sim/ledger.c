@@ -3,9 +3,12 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "kv/kv.h"
+#include "raft/membership.h"
+#include "sim/cluster.h"
 #include "sim/state.h"
 #include "sim/workload.h"
 #include "storage/entry.h"
+#include "wire/membership.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,6 +25,8 @@ struct ledger *ledger_new(struct simulation *simulation)
     ledger->reference = kv_new(&kv_options_default);
     ledger->committed[0].digest = kv_digest(ledger->reference);
     ledger->model = model_new();
+    ledger->initial.membership = cluster_initial(simulation->cluster);
+    ledger->membership = &ledger->initial;
     return ledger;
 }
 
@@ -34,10 +39,12 @@ void ledger_free(struct ledger *ledger)
         struct record *record = ledger->seen[i];
         while (record != NULL) {
             struct record *other = record->other;
+            free(record->membership);
             free(record);
             record = other;
         }
     }
+    free(ledger->initial.membership);
     free(ledger->seen);
     free(ledger->committed);
     free(ledger->terms);
@@ -64,6 +71,10 @@ static struct record *add_record(struct ledger *ledger, const struct entry *entr
     record->term = entry->term;
     record->checksum = get_u64(encoded.data);
     record->encoded = slice_of(record + 1, encoded.size);
+    if (entry->kind == ENTRY_MEMBERSHIP) {
+        record->membership = memory_new(1, sizeof *record->membership);
+        CHECK(membership_decode(entry->payload, record->membership) == 0);
+    }
     while (entry->index >= ledger->seen_count) {
         if (ledger->seen_count == ledger->seen_capacity) {
             ledger->seen_capacity *= 2;
@@ -137,7 +148,38 @@ static void apply(struct ledger *ledger, struct committed *committed)
     workload_applied(ledger->simulation->workload, entry.index, command, expected);
 }
 
-void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t term)
+/* Branches that a committed membership shows. */
+static void note_change(struct ledger *ledger, const struct record *record, const struct server *by)
+{
+    struct simulation *simulation = ledger->simulation;
+    const struct record *before = ledger->membership;
+    if (before->membership->joint && !record->membership->joint) {
+        simulation_reached(simulation, REACHED_JOINT_LEFT);
+    }
+    if (record->term != by->view.term ||
+        (before->membership->joint && before->term != record->term)) {
+        simulation_reached(simulation, REACHED_CHANGE_INTERRUPTED);
+    }
+    if (by->view.led_term == by->view.term &&
+        membership_find(record->membership, by->number + 1) == NULL) {
+        simulation_reached(simulation, REACHED_LEADER_REMOVED);
+    }
+    for (size_t i = 0; i < record->membership->count; i++) {
+        const struct raft_member *member = &record->membership->members[i];
+        const struct raft_member *was = membership_find(before->membership, member->id);
+        if (was == NULL) {
+            continue;
+        }
+        if (member->voter && !was->voter && !was->voter_old) {
+            simulation_reached(simulation, REACHED_PROMOTED);
+        }
+        if (strcmp(member->address, was->address) != 0) {
+            simulation_reached(simulation, REACHED_MOVED);
+        }
+    }
+}
+
+void ledger_commit(struct ledger *ledger, const struct record *record, const struct server *by)
 {
     CHECK(record->index == ledger->committed_count + 1);
     ledger->committed_count++;
@@ -147,10 +189,15 @@ void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t 
             memory_grow(ledger->committed, ledger->committed_capacity * sizeof *ledger->committed);
     }
     struct committed *committed = &ledger->committed[ledger->committed_count];
-    *committed = (struct committed){
-        .record = record, .term = term, .time_us = sim_world_now(ledger->simulation->world)};
+    *committed = (struct committed){.record = record,
+                                    .term = by->view.term,
+                                    .time_us = sim_world_now(ledger->simulation->world)};
     ledger->simulation->result->commits++;
-    durability_committed(ledger->simulation, record);
+    durability_committed(ledger->simulation, record, by);
+    if (record->membership != NULL) {
+        note_change(ledger, record, by);
+        ledger->membership = record;
+    }
     apply(ledger, committed);
 }
 

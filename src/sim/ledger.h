@@ -8,8 +8,11 @@
 #define SIM_LEDGER_H
 
 #include "kv/command.h"
+#include "kvapp/raft.h"
 #include "sim/model.h"
 #include "sim/run.h"
+
+struct server;
 
 struct record {
     struct record *other; /* another entry of the same index */
@@ -17,7 +20,8 @@ struct record {
     uint64_t term;
     uint64_t previous_term;
     uint64_t checksum;
-    struct slice encoded; /* stays until the ledger goes */
+    struct raft_membership *membership; /* NULL: it is none */
+    struct slice encoded;               /* stays until the ledger goes */
 };
 
 struct committed {
@@ -36,8 +40,10 @@ struct term_note {
 
 struct ledger {
     struct simulation *simulation;
-    struct record **seen; /* by index, chained */
-    uint64_t seen_count;  /* indexes 0 ... seen_count - 1; 0 is not used */
+    struct record initial;           /* the membership that is in force while a log has none */
+    const struct record *membership; /* the newest that is committed */
+    struct record **seen;            /* by index, chained */
+    uint64_t seen_count;             /* indexes 0 ... seen_count - 1; 0 is not used */
     uint64_t seen_capacity;
     struct committed *committed; /* by index; 0 is the empty beginning */
     uint64_t committed_count;    /* the newest committed index */
@@ -60,8 +66,8 @@ const struct record *ledger_find(const struct ledger *ledger, uint64_t index, ui
  */
 const struct record *ledger_see(struct ledger *ledger, struct slice encoded, uint64_t index,
                                 uint64_t previous_term, const char *who);
-/* The entry committed_count + 1 is committed by the leader of `term`. */
-void ledger_commit(struct ledger *ledger, const struct record *record, uint64_t term);
+/* The entry committed_count + 1 is committed by this server. */
+void ledger_commit(struct ledger *ledger, const struct record *record, const struct server *by);
 
 /* What was committed at that time of the world. */
 uint64_t ledger_committed_at(const struct ledger *ledger, uint64_t time_us);

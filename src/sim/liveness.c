@@ -1,7 +1,10 @@
 #include "sim/liveness.h"
 
+#include "raft/membership.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
+#include "sim/operator.h"
+#include "sim/roster.h"
 #include "sim/workload.h"
 
 #include <inttypes.h>
@@ -65,10 +68,18 @@ static bool all_answered(struct simulation *simulation)
 
 static bool nothing_open(struct simulation *simulation)
 {
-    return workload_open(simulation->workload) == 0;
+    return workload_open(simulation->workload) == 0 && operator_is_idle(simulation->operator);
 }
 
-static bool is_idle(const struct kvapp_node *node)
+/* A link to a server that is broken, or no member any more, need not be up. */
+static bool is_needed(const struct cluster *cluster, const struct link *link)
+{
+    const struct raft_membership *members = cluster->simulation->ledger->membership->membership;
+    return link->id != 0 && membership_find(members, link->id) != NULL &&
+           server_is_sound(&cluster->servers[link->id - 1]);
+}
+
+static bool is_idle(const struct cluster *cluster, const struct kvapp_node *node)
 {
     if (!tracker_empty(&node->tracker) || !reads_none(node) || node->waiting_bytes != 0 ||
         node->snapshot.state != SNAPSHOT_IDLE || node->snapshot.releasing != NULL ||
@@ -79,7 +90,7 @@ static bool is_idle(const struct kvapp_node *node)
     }
     for (size_t i = 0; i < node->link_count; i++) {
         const struct link *link = &node->links[i];
-        if (link->id == 0) {
+        if (!is_needed(cluster, link)) {
             continue;
         }
         if (link->state != LINK_UP || link->waiting_count != 0 || outbox_size(&link->outbox) != 0 ||
@@ -90,7 +101,6 @@ static bool is_idle(const struct kvapp_node *node)
     return true;
 }
 
-/* A link to a server that refused to start cannot be up. */
 static bool is_settled(const struct cluster *cluster, const struct server *server,
                        const struct kvapp_node *leader)
 {
@@ -100,12 +110,44 @@ static bool is_settled(const struct cluster *cluster, const struct server *serve
         kvapp_node_digest(node) != kvapp_node_digest(leader)) {
         return false;
     }
-    for (size_t i = 0; i < cluster->count; i++) {
-        if (cluster->servers[i].refused) {
+    return is_idle(cluster, node);
+}
+
+/* Whether a server that was removed can still hear of it from a member that it knows. */
+static bool must_be_gone(const struct cluster *cluster, const struct server *server)
+{
+    const struct ledger *ledger = cluster->simulation->ledger;
+    const struct record *newest = roster_newest(ledger, server);
+    if (newest == NULL || membership_find(newest->membership, server->number + 1) == NULL) {
+        return false;
+    }
+    const struct raft_membership *members = ledger->membership->membership;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->members[i];
+        const struct raft_member *known = membership_find(newest->membership, member->id);
+        if (known != NULL && strcmp(known->address, member->address) == 0 &&
+            server_is_sound(&cluster->servers[member->id - 1])) {
             return true;
         }
     }
-    return is_idle(node);
+    return false;
+}
+
+/* No change is under way, and nobody is left who shall be a voter and is none. */
+static bool members_settled(const struct cluster *cluster, const struct kvapp_node *leader)
+{
+    const struct raft_logged_membership *newest = raft_membership(leader->raft);
+    if (newest->membership.joint || newest->index > kvapp_node_commit_index(leader)) {
+        return false;
+    }
+    for (size_t i = 0; i < newest->membership.count; i++) {
+        const struct raft_member *member = &newest->membership.members[i];
+        if (!member->voter && !member->keep_learner &&
+            server_is_sound(&cluster->servers[member->id - 1])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool all_settled(struct simulation *simulation)
@@ -113,12 +155,18 @@ static bool all_settled(struct simulation *simulation)
     struct cluster *cluster = simulation->cluster;
     const struct server *leader = cluster_leader(cluster);
     if (leader == NULL ||
-        kvapp_node_commit_index(leader->node) != kvapp_node_last_index(leader->node)) {
+        kvapp_node_commit_index(leader->node) != kvapp_node_last_index(leader->node) ||
+        !members_settled(cluster, leader->node)) {
         return false;
     }
+    const struct raft_membership *members = simulation->ledger->membership->membership;
     for (size_t i = 0; i < cluster->count; i++) {
         const struct server *server = &cluster->servers[i];
-        if (!server->refused && !is_settled(cluster, server, leader->node)) {
+        bool is_member = membership_find(members, i + 1) != NULL;
+        if (is_member && server_is_sound(server) && !is_settled(cluster, server, leader->node)) {
+            return false;
+        }
+        if (!is_member && server->node != NULL && must_be_gone(cluster, server)) {
             return false;
         }
     }
@@ -128,22 +176,26 @@ static bool all_settled(struct simulation *simulation)
 static void tell_unsettled(struct simulation *simulation)
 {
     const struct cluster *cluster = simulation->cluster;
-    char text[400];
-    size_t size = 0;
-    text[0] = '\0';
+    char text[500];
+    char members[MEMBERSHIP_TEXT_SIZE];
+    size_t size =
+        (size_t)snprintf(text, sizeof text, ", the members being %s",
+                         membership_text(simulation->ledger->membership->membership, members));
     for (size_t i = 0; i < cluster->count; i++) {
         const struct server *server = &cluster->servers[i];
         const struct kvapp_node *node = server->node;
         if (node == NULL || node->raft == NULL) {
             size += (size_t)snprintf(text + size, sizeof text - size, "; %s is %s", server->name,
-                                     server->refused ? "refused" : "not up");
+                                     server->refused   ? "refused"
+                                     : server->retired ? "retired"
+                                                       : "not up");
         } else {
-            size += (size_t)snprintf(text + size, sizeof text - size,
-                                     "; %s: %s, last %" PRIu64 ", commit %" PRIu64
-                                     ", applied %" PRIu64 "%s",
-                                     server->name, raft_role_name(kvapp_node_role(node)),
-                                     kvapp_node_last_index(node), kvapp_node_commit_index(node),
-                                     kvapp_node_applied_index(node), is_idle(node) ? "" : ", busy");
+            size += (size_t)snprintf(
+                text + size, sizeof text - size,
+                "; %s: %s, last %" PRIu64 ", commit %" PRIu64 ", applied %" PRIu64 "%s",
+                server->name, raft_role_name(kvapp_node_role(node)), kvapp_node_last_index(node),
+                kvapp_node_commit_index(node), kvapp_node_applied_index(node),
+                is_idle(cluster, node) ? "" : ", busy");
         }
         size = size < sizeof text ? size : sizeof text - 1;
     }
@@ -156,6 +208,8 @@ void liveness_check(struct simulation *simulation)
     struct workload *workload = simulation->workload;
     uint64_t election_us = cluster_election_us(cluster);
     uint64_t term = simulation->ledger->term_max;
+    /* A transfer on its way, or a leader's removal, begins terms of its own. */
+    uint64_t terms_max = operator_is_idle(simulation->operator) ? TERMS_MAX : 2 * TERMS_MAX;
     if (!advance_until(simulation, has_leader, LEADER_ELECTIONS * election_us)) {
         simulation_fail(simulation, "liveness", "no leader within %d election timeouts of healing",
                         LEADER_ELECTIONS);
@@ -181,7 +235,7 @@ void liveness_check(struct simulation *simulation)
         tell_unsettled(simulation);
         return;
     }
-    if (!simulation_failed(simulation) && simulation->ledger->term_max > term + TERMS_MAX) {
+    if (!simulation_failed(simulation) && simulation->ledger->term_max > term + terms_max) {
         simulation_fail(simulation, "liveness", "%" PRIu64 " terms began after healing",
                         simulation->ledger->term_max - term);
     }

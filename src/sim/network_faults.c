@@ -3,23 +3,27 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "sim/cluster.h"
+#include "sim/operator.h"
 #include "sim/workload.h"
 
 #include <stdlib.h>
 
 enum {
     SECOND_US = 1000 * 1000,
-    HOSTS_MAX = SERVERS_MAX + ACTORS_MAX,
+    FIRST_CLIENT = SERVERS_MAX,
+    HOSTS_MAX = SERVERS_MAX + ACTORS_MAX + 1, /* and the operator */
     HOLD_US_MIN = 50 * 1000,
     HOLD_US_MAX = 12 * SECOND_US,
     FLAP_US = 300 * 1000,
+    FLOOD_US_MIN = SECOND_US,
+    FLOOD_US_MAX = 5 * SECOND_US,
     BREAK_US_MAX = 8 * SECOND_US,
 };
 
 struct network_faults {
     struct simulation *simulation;
     struct sim_host *hosts[HOSTS_MAX]; /* servers, then clients */
-    size_t server_count;
+    size_t server_count;               /* those that were enlisted when the last fault struck */
     size_t count;
     struct sim_link healthy;
     struct sim_event rejoin;   /* the partition ends, or flaps */
@@ -54,8 +58,8 @@ static void block_both(struct network_faults *faults, size_t a, size_t b, bool b
 
 static void open_all(struct network_faults *faults)
 {
-    for (size_t i = 0; i < faults->server_count; i++) {
-        for (size_t n = 0; n < faults->server_count; n++) {
+    for (size_t i = 0; i < FIRST_CLIENT; i++) {
+        for (size_t n = 0; n < FIRST_CLIENT; n++) {
             block(faults, i, n, false);
         }
     }
@@ -152,6 +156,14 @@ static void strike_partition(struct network_faults *faults)
     uint64_t until_us = faults->flaps > 0 ? sim_world_now(simulation->world) +
                                                 simulation_draw(simulation, 1, FLAP_US)
                                           : draw_hold(faults);
+    if (leader != NULL && aimed == leader->number && simulation_chance(simulation, 60)) {
+        /* What this leader has, and nobody else gets, is long then; and stands where the others
+         * have something else by the time when it hears of them. */
+        workload_flood(simulation->workload,
+                       simulation_draw(simulation, 1, cluster_election_us(simulation->cluster)));
+        until_us = sim_world_now(simulation->world) +
+                   simulation_draw(simulation, FLOOD_US_MIN, FLOOD_US_MAX);
+    }
     sim_world_schedule(simulation->world, &faults->rejoin, until_us);
 }
 
@@ -173,7 +185,7 @@ static void rejoin(struct sim_event *event)
 
 static void strike_cut_off(struct network_faults *faults)
 {
-    for (size_t i = faults->server_count; i < faults->count; i++) {
+    for (size_t i = FIRST_CLIENT; i < faults->count; i++) {
         for (size_t n = 0; n < faults->server_count; n++) {
             block(faults, i, n, simulation_chance(faults->simulation, 30));
             block(faults, n, i, simulation_chance(faults->simulation, 30));
@@ -185,8 +197,8 @@ static void strike_cut_off(struct network_faults *faults)
 static void reattach(struct sim_event *event)
 {
     struct network_faults *faults = CONTAINER_OF(event, struct network_faults, reattach);
-    for (size_t i = faults->server_count; i < faults->count; i++) {
-        for (size_t n = 0; n < faults->server_count; n++) {
+    for (size_t i = FIRST_CLIENT; i < faults->count; i++) {
+        for (size_t n = 0; n < FIRST_CLIENT; n++) {
             block_both(faults, i, n, false);
         }
     }
@@ -228,6 +240,11 @@ static void set_link(struct network_faults *faults, size_t from, size_t to,
     sim_link_set(faults->hosts[from], faults->hosts[to], &link);
 }
 
+static bool is_used(const struct network_faults *faults, size_t host)
+{
+    return host < faults->server_count || host >= FIRST_CLIENT;
+}
+
 /* All links are bad in one way, or each in its own, or only some. */
 static void strike_link(struct network_faults *faults)
 {
@@ -237,8 +254,9 @@ static void strike_link(struct network_faults *faults)
     struct sim_link link = draw_link(faults);
     for (size_t i = 0; i < faults->count; i++) {
         for (size_t n = 0; n < faults->count; n++) {
-            bool between_clients = i >= faults->server_count && n >= faults->server_count;
-            if (i != n && !between_clients && simulation_chance(simulation, percent)) {
+            bool between_clients = i >= FIRST_CLIENT && n >= FIRST_CLIENT;
+            if (i != n && !between_clients && is_used(faults, i) && is_used(faults, n) &&
+                simulation_chance(simulation, percent)) {
                 if (!alike) {
                     link = draw_link(faults);
                 }
@@ -266,7 +284,7 @@ static void strike_reset(struct network_faults *faults)
     struct simulation *simulation = faults->simulation;
     size_t a = simulation_draw(simulation, 0, faults->server_count - 1);
     size_t b = simulation_draw(simulation, 0, faults->count - 1);
-    if (a != b) {
+    if (a != b && is_used(faults, b)) {
         sim_link_reset(faults->hosts[a], faults->hosts[b]);
     }
 }
@@ -288,13 +306,14 @@ static void strike_accept(struct network_faults *faults)
 static void accept_again(struct sim_event *event)
 {
     struct network_faults *faults = CONTAINER_OF(event, struct network_faults, accept);
-    for (size_t i = 0; i < faults->server_count; i++) {
+    for (size_t i = 0; i < FIRST_CLIENT; i++) {
         set_accept_errors(faults, i, 0);
     }
 }
 
 void network_strike(struct network_faults *faults, enum simulation_fault kind)
 {
+    faults->server_count = faults->simulation->cluster->count;
     switch (kind) {
     case FAULT_PARTITION:
         strike_partition(faults);
@@ -322,13 +341,13 @@ struct network_faults *network_faults_new(struct simulation *simulation)
 {
     struct network_faults *faults = memory_new(1, sizeof *faults);
     faults->simulation = simulation;
-    faults->server_count = simulation->cluster->count;
-    for (size_t i = 0; i < faults->server_count; i++) {
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
         faults->hosts[faults->count++] = simulation->cluster->servers[i].host;
     }
     for (size_t i = 0; i < simulation->workload->actor_count; i++) {
         faults->hosts[faults->count++] = workload_host(simulation->workload, i);
     }
+    faults->hosts[faults->count++] = operator_host(simulation->operator);
     faults->healthy = *sim_link_get(faults->hosts[0], faults->hosts[1]);
     faults->healthy.break_max_us =
         (uint32_t)simulation_draw_wide(simulation, SECOND_US / 4, BREAK_US_MAX);

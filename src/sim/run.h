@@ -11,6 +11,7 @@
 struct cluster;
 struct faults;
 struct ledger;
+struct operator;
 struct workload;
 
 struct simulation {
@@ -21,6 +22,7 @@ struct simulation {
     struct cluster *cluster;
     struct ledger *ledger;
     struct workload *workload;
+    struct operator* operator;
     struct faults *faults;
     uint64_t step;
     bool healed; /* no faults any more */

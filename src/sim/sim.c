@@ -12,6 +12,7 @@
 #include "sim/faults.h"
 #include "sim/ledger.h"
 #include "sim/liveness.h"
+#include "sim/operator.h"
 #include "sim/workload.h"
 
 #include <stdarg.h>
@@ -116,6 +117,7 @@ static void begin(struct simulation *simulation)
     simulation->cluster = cluster_new(simulation);
     simulation->ledger = ledger_new(simulation);
     simulation->workload = workload_new(simulation);
+    simulation->operator= operator_new(simulation);
     simulation->faults = faults_new(simulation);
     cluster_begin(simulation->cluster);
     workload_begin(simulation->workload);
@@ -127,7 +129,8 @@ void simulation_advance(struct simulation *simulation, uint64_t until_us)
     while (!simulation_failed(simulation) &&
            (host = sim_world_step(simulation->world, until_us)) != NULL) {
         simulation->step++;
-        if (!cluster_turn(simulation->cluster, host)) {
+        if (!cluster_turn(simulation->cluster, host) &&
+            !operator_turn(simulation->operator, host)) {
             workload_turn(simulation->workload, host);
         }
     }
@@ -136,8 +139,8 @@ void simulation_advance(struct simulation *simulation, uint64_t until_us)
 /* After `duration_s` nothing fails any more, and all that is still good comes back. */
 static void heal(struct simulation *simulation)
 {
-    faults_heal(simulation->faults);
     simulation->healed = true;
+    faults_heal(simulation->faults);
     if (simulation->options->beyond) {
         simulation_advance(simulation, sim_world_now(simulation->world) + BEYOND_US);
     } else {
@@ -160,6 +163,7 @@ static void end(struct simulation *simulation)
         result->step = simulation->step;
     }
     faults_free(simulation->faults);
+    operator_free(simulation->operator);
     workload_free(simulation->workload);
     cluster_free(simulation->cluster);
     ledger_free(simulation->ledger);
@@ -173,7 +177,7 @@ void simulation_run(const struct simulation_options *options, struct simulation_
     begin(&simulation);
     simulation_advance(&simulation, (uint64_t)options->duration_s * 1000 * 1000);
     ret_result->crash_points =
-        sim_world_counters(simulation.world)->events * simulation.cluster->count;
+        sim_world_counters(simulation.world)->events * simulation.cluster->first_count;
     if (!simulation_failed(&simulation)) {
         heal(&simulation);
     }

@@ -31,7 +31,10 @@
     X(ROT, "rot", "bits of old log entries flip")                                                  \
     X(CLOCK, "clock", "clocks go too fast, too slowly, not at all")                                \
     X(JUMP, "jump", "wall clocks jump")                                                            \
-    X(CLIENT, "client", "clients die and come back")
+    X(CLIENT, "client", "clients die and come back")                                               \
+    X(MEMBERSHIP, "membership", "servers are added, promoted, removed, replaced, moved")           \
+    X(TRANSFER, "transfer", "leaders are asked to hand over")                                      \
+    X(WIPE, "wipe", "disks that the cluster knows are wiped")
 
 enum simulation_fault {
 #define SIMULATION_FAULT_ENUM(name, word, words) FAULT_##name,
@@ -79,7 +82,19 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(LEADER_PAUSED, "a paused leader that wakes up replaced")                                     \
     X(ALL_DOWN, "all servers down at once")                                                        \
     X(LEASE, "a leader with a lease")                                                              \
-    X(OLD_ANSWER, "a stale read that was behind")
+    X(OLD_ANSWER, "a stale read that was behind")                                                  \
+    X(JOINT_LEFT, "a joint membership entered and left")                                           \
+    X(LEADER_REMOVED, "a leader removed")                                                          \
+    X(PROMOTED, "a learner promoted")                                                              \
+    X(MOVED, "a member moved to another address")                                                  \
+    X(CHANGE_INTERRUPTED, "a change of members interrupted by an election")                        \
+    X(REMOVED_ENDED, "a removed server that ended")                                                \
+    X(WIPED_REFUSED, "a server refused for its wiped disk")                                        \
+    X(TRANSFERRED, "a leader that handed over")                                                    \
+    X(TRANSFER_FAILED, "a leader that was asked to hand over, and leads on")                       \
+    X(CHANGE_ANSWERED, "an operator told that a change is done")                                   \
+    X(SNAPSHOT_IN_CHANGE, "a log that begins within a joint membership")                           \
+    X(JOINED_BY_SNAPSHOT, "a server that joined by a snapshot")
 
 enum reached_branch {
 #define REACHED_ENUM(name, words) REACHED_##name,

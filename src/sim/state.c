@@ -1,9 +1,11 @@
 #include "sim/state.h"
 
 #include "base/memory.h"
+#include "raft/membership.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
 #include "sim/peek.h"
+#include "sim/roster.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@ void view_done(struct view *view)
 {
     free(view->log);
     free(view->lost);
+    free(view->memberships);
     *view = (struct view){0};
 }
 
@@ -22,6 +25,26 @@ static void push(struct view *view, const struct record *record)
         view->log = memory_grow(view->log, view->log_capacity * sizeof *view->log);
     }
     view->log[view->log_count++] = record;
+    if (record->membership == NULL) {
+        return;
+    }
+    if (view->membership_count == view->membership_capacity) {
+        view->membership_capacity =
+            view->membership_capacity == 0 ? 16 : 2 * view->membership_capacity;
+        view->memberships =
+            memory_grow(view->memberships, view->membership_capacity * sizeof *view->memberships);
+    }
+    view->memberships[view->membership_count++] = record;
+}
+
+/* The log ends with entry `count` from now on. */
+static void cut(struct view *view, uint64_t count)
+{
+    view->log_count = count;
+    while (view->membership_count > 0 &&
+           view->memberships[view->membership_count - 1]->index > count) {
+        view->membership_count--;
+    }
 }
 
 static uint64_t view_term(const struct view *view, uint64_t index)
@@ -51,15 +74,20 @@ static bool look_base(struct simulation *simulation, struct server *server)
         return false;
     }
     if (!view->fresh && base > view->log_count) {
-        simulation_reached(simulation, REACHED_INSTALLED);
+        simulation_reached(simulation, view->log_count == 0 && server->joins
+                                           ? REACHED_JOINED_BY_SNAPSHOT
+                                           : REACHED_INSTALLED);
+    }
+    if (raft_membership_at(raft, base)->joint) {
+        simulation_reached(simulation, REACHED_SNAPSHOT_IN_CHANGE);
     }
     for (uint64_t index = view->commit + 1; index <= base; index++) {
         const struct record *record = ledger->committed[index].record;
         if (index > view->log_count) {
             push(view, record);
         } else if (view->log[index - 1] != record) {
-            view->log[index - 1] = record;
-            view->log_count = index; /* What came behind another entry is gone with it. */
+            cut(view, index - 1); /* What came behind another entry is gone with it. */
+            push(view, record);
         }
     }
     return true;
@@ -77,6 +105,8 @@ void state_look_recovered(struct simulation *simulation, struct server *server)
     view->log = NULL;
     view->log_count = 0;
     view->log_capacity = 0;
+    view->membership_count = 0;
+    view->membership_seen = NULL;
     view->commit = 0;
     if (!look_base(simulation, server)) {
         free(before.log);
@@ -125,7 +155,7 @@ static void look_log(struct simulation *simulation, struct server *server)
                             keep + 1);
             return;
         }
-        view->log_count = keep;
+        cut(view, keep);
     }
     while (view->log_count < last) {
         uint64_t index = view->log_count + 1;
@@ -194,6 +224,32 @@ static void look_leader_complete(struct simulation *simulation, const struct ser
     }
 }
 
+/*
+ * A vote counts when it is on the voter's disk; of one that has gone on to a later term, or whose
+ * disk was wiped, it is not known any more.
+ */
+static void look_elected(struct simulation *simulation, const struct server *server)
+{
+    const struct cluster *cluster = simulation->cluster;
+    const struct record *newest = roster_newest(simulation->ledger, server);
+    uint32_t granted = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct view *voter = &cluster->servers[i].view;
+        bool votes =
+            voter->durable_term == server->view.term && voter->durable_vote == server->number + 1;
+        if (votes || voter->durable_term > server->view.term || cluster->servers[i].wiped) {
+            granted |= 1u << i;
+        }
+    }
+    if (newest == NULL || !roster_is_quorum(newest->membership, granted)) {
+        char text[MEMBERSHIP_TEXT_SIZE] = "nobody";
+        simulation_fail(simulation, "election-safety",
+                        "%s leads term %" PRIu64 " without the votes of a majority of %s",
+                        server->name, server->view.term,
+                        newest == NULL ? text : membership_text(newest->membership, text));
+    }
+}
+
 static void look_role(struct simulation *simulation, struct server *server)
 {
     struct view *view = &server->view;
@@ -216,6 +272,7 @@ static void look_role(struct simulation *simulation, struct server *server)
         return;
     }
     note->leader = server->number + 1;
+    look_elected(simulation, server);
     look_leader_complete(simulation, server);
 }
 
@@ -269,7 +326,7 @@ static void look_commit(struct simulation *simulation, struct server *server)
     for (uint64_t index = view->commit + 1; index <= commit; index++) {
         const struct record *record = view->log[index - 1];
         if (index > ledger->committed_count) {
-            ledger_commit(ledger, record, view->term);
+            ledger_commit(ledger, record, server);
         } else if (ledger->committed[index].record != record) {
             simulation_fail(
                 simulation, "commit",
@@ -281,6 +338,42 @@ static void look_commit(struct simulation *simulation, struct server *server)
         }
     }
     view->commit = commit;
+}
+
+/* ---- membership ---- */
+
+static void look_membership(struct simulation *simulation, struct server *server)
+{
+    struct view *view = &server->view;
+    const struct raft *raft = server->node->raft;
+    const struct raft_logged_membership *own = raft_membership(raft);
+    const struct record *newest = roster_newest(simulation->ledger, server);
+    if (newest == view->membership_seen && own->index == view->membership_index) {
+        return;
+    }
+    view->membership_seen = newest;
+    view->membership_index = own->index;
+    char text[MEMBERSHIP_TEXT_SIZE];
+    if (newest == NULL ? own->membership.count != 0
+                       : !membership_equal(&own->membership, newest->membership)) {
+        simulation_fail(simulation, "membership",
+                        "%s takes \"%s\" for the members, which is not the newest of its log",
+                        server->name, membership_text(&own->membership, text));
+        return;
+    }
+    size_t count = view->membership_count;
+    if (count > 1 && view->memberships[count - 2]->index > simulation->ledger->committed_count) {
+        simulation_fail(simulation, "membership",
+                        "%s has the membership %" PRIu64 " behind %" PRIu64
+                        ", which is not committed",
+                        server->name, newest->index, view->memberships[count - 2]->index);
+    } else if (count > 0 && raft_role(raft) == RAFT_LEADER && newest->term == view->term &&
+               (view->commit == 0 || view->log[view->commit - 1]->term != view->term)) {
+        simulation_fail(simulation, "membership",
+                        "%s changes the members by entry %" PRIu64
+                        " before anything of its term %" PRIu64 " is committed",
+                        server->name, newest->index, view->term);
+    }
 }
 
 static void look_applied(struct simulation *simulation, struct server *server)
@@ -350,6 +443,9 @@ void state_look(struct simulation *simulation, struct server *server)
     }
     if (!simulation_failed(simulation)) {
         look_commit(simulation, server);
+    }
+    if (!simulation_failed(simulation)) {
+        look_membership(simulation, server);
     }
     if (!simulation_failed(simulation)) {
         look_applied(simulation, server);

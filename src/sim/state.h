@@ -6,8 +6,11 @@
  *   - while a leader has a lease nobody leads a later term
  *   - term and commit index only rise; one vote in a term
  *   - an index and a term name one entry, and all before it are the same too (log matching)
- *   - a committed entry never changes, and is on a majority of disks when it is committed; what a
- *     disk has lost counts as there, and its server votes only when it is there again
+ *   - a committed entry never changes, and is on a majority of disks when it is committed: of the
+ *     voters of the membership in force, and of both sets while it is joint; what a disk has lost
+ *     counts as there, and its server votes only when it is there again
+ *   - the membership in force is the newest of the log; a leader changes it only when the one
+ * before and its own no-op are committed; it was elected by a majority of it
  *   - the digest of the state machine is the reference's at the same index
  */
 #ifndef SIM_STATE_H
@@ -28,7 +31,12 @@ struct view {
     const struct record **log; /* log[i]: entry i + 1 */
     uint64_t log_count;
     uint64_t log_capacity;
-    uint64_t durable; /* entries up to here are reported to be on the disk */
+    const struct record **memberships; /* those of the log that are memberships */
+    size_t membership_count;
+    size_t membership_capacity;
+    const struct record *membership_seen; /* the newest, when it was looked at last */
+    uint64_t membership_index;            /* and what the server takes its index for */
+    uint64_t durable;                     /* entries up to here are reported to be on the disk */
     uint64_t term;
     uint64_t voted_for;
     uint64_t durable_term; /* reported to be on the disk, with the vote */
@@ -55,7 +63,8 @@ void durability_recovered(struct simulation *simulation, struct server *server,
                           const struct view *before, uint64_t term, uint64_t voted_for);
 /* durability.c: after each turn: whether what the server's disk had lost is repaired. */
 void durability_look(struct simulation *simulation, struct server *server);
-/* durability.c: a new entry is committed. */
-void durability_committed(struct simulation *simulation, const struct record *record);
+/* durability.c: a new entry is committed by a server. */
+void durability_committed(struct simulation *simulation, const struct record *record,
+                          const struct server *by);
 
 #endif

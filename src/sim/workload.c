@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "sim/cluster.h"
+#include "sim/ledger.h"
+#include "sim/roster.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -110,11 +112,11 @@ static enum operation draw_operation(struct simulation *simulation)
     return table[i].operation;
 }
 
-static void draw_note(struct actor *actor, struct operation_note *note)
+static void draw_note(struct actor *actor, struct operation_note *note, bool puts)
 {
     struct workload *workload = actor->workload;
     struct simulation *simulation = workload->simulation;
-    note->operation = draw_operation(simulation);
+    note->operation = puts ? OPERATION_PUT : draw_operation(simulation);
     note->key = simulation_draw(simulation, 0, workload->key_count - 1);
     if (!operation_is_write(note->operation)) {
         note->reads = (enum kvapp_reads)simulation_draw(simulation, 0, KVAPP_READS_COUNT - 1);
@@ -170,17 +172,19 @@ static void submit(struct slot *slot)
     sim_host_wake(slot->actor->host);
 }
 
-static void ask(struct actor *actor)
+/* In the first free slot; false: there is none. */
+static bool ask(struct actor *actor, size_t window, bool puts)
 {
-    for (size_t i = 0; i < actor->window; i++) {
+    for (size_t i = 0; i < window; i++) {
         struct slot *slot = &actor->slots[i];
         if (slot->note == NULL) {
             slot->note = add_note(actor->workload, actor);
-            draw_note(actor, slot->note);
+            draw_note(actor, slot->note, puts);
             submit(slot);
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 /* ---- being answered ---- */
@@ -288,8 +292,9 @@ static void start(struct actor *actor)
     struct workload *workload = actor->workload;
     struct simulation *simulation = workload->simulation;
     sim_host_boot(actor->host, &actor->io);
+    char members[ROSTER_TEXT_SIZE];
     const struct kvapp_client_options options = {
-        .cluster = simulation->cluster->members,
+        .cluster = roster_text(simulation->cluster, members),
         .timeout_ms = actor->timeout_ms,
         .no_session = actor->no_session,
         .nearest = (uint32_t)actor->number,
@@ -314,7 +319,7 @@ static void next(struct sim_event *event)
         start(actor);
     }
     if (!actor->workload->quiet) {
-        ask(actor);
+        (void)ask(actor, actor->window, false);
         plan(actor);
     }
 }
@@ -341,9 +346,31 @@ void workload_crash(struct workload *workload, size_t number)
                            simulation_draw(simulation, 1, DOWN_US_MAX));
 }
 
+static void flooded(struct sim_event *event)
+{
+    struct workload *workload = CONTAINER_OF(event, struct workload, flooded);
+    for (size_t i = 0; i < workload->actor_count; i++) {
+        if (simulation_chance(workload->simulation, 75)) {
+            workload_crash(workload, i);
+        }
+    }
+}
+
+void workload_flood(struct workload *workload, uint64_t us)
+{
+    struct simulation *simulation = workload->simulation;
+    for (size_t i = 0; i < workload->actor_count; i++) {
+        struct actor *actor = workload->actors[i];
+        while (actor->client != NULL && ask(actor, WINDOW_MAX, true)) {
+        }
+    }
+    sim_world_schedule(simulation->world, &workload->flooded,
+                       sim_world_now(simulation->world) + us);
+}
+
 void workload_turn(struct workload *workload, const struct sim_host *host)
 {
-    size_t number = sim_host_number(host) - workload->simulation->cluster->count;
+    size_t number = sim_host_number(host) - SERVERS_MAX;
     CHECK(number < workload->actor_count);
     struct actor *actor = workload->actors[number];
     (void)kvapp_client_run(actor->client, 0);
@@ -378,10 +405,35 @@ uint64_t workload_timeout_us(const struct workload *workload)
     return longest_us;
 }
 
+/* Whether a server that it may turn to is a member still, and can tell who leads. */
+static bool knows_a_member(const struct actor *actor)
+{
+    const struct simulation *simulation = actor->workload->simulation;
+    const struct raft_membership *members = simulation->ledger->membership->membership;
+    for (size_t i = 0; i < members->count; i++) {
+        if (!server_is_sound(&simulation->cluster->servers[members->members[i].id - 1])) {
+            continue;
+        }
+        char address[ADDRESS_SIZE_MAX];
+        CHECK(address_add_port(members->members[i].address, actor->client->port_offset, address) ==
+              0);
+        for (size_t n = 0; n < actor->client->contact_count; n++) {
+            if (strcmp(actor->client->contacts[n].connection.address, address) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void workload_heal(struct workload *workload)
 {
+    sim_world_cancel(workload->simulation->world, &workload->flooded);
     for (size_t i = 0; i < workload->actor_count; i++) {
         struct actor *actor = workload->actors[i];
+        if (actor->client != NULL && !knows_a_member(actor)) {
+            die(actor); /* It needs a newer list. */
+        }
         if (actor->client == NULL) {
             start(actor);
             plan(actor);
@@ -392,7 +444,7 @@ void workload_heal(struct workload *workload)
 void workload_probe(struct workload *workload)
 {
     for (size_t i = 0; i < workload->actor_count; i++) {
-        ask(workload->actors[i]);
+        (void)ask(workload->actors[i], workload->actors[i]->window, false);
     }
 }
 
@@ -427,6 +479,7 @@ struct workload *workload_new(struct simulation *simulation)
     workload->value_size_max = simulation_draw_wide(simulation, 64, 128 * 1024);
     workload->pause_us =
         simulation_draw(simulation, RATE_MS_MIN, RATE_MS_MAX) * 1000 * workload->actor_count;
+    workload->flooded.run = flooded;
     for (size_t i = 0; i <= workload->key_count; i++) {
         (void)snprintf(workload->keys[i], KEY_SIZE, "key-%02u", (unsigned)i);
     }
@@ -449,6 +502,7 @@ void workload_free(struct workload *workload)
     if (workload == NULL) {
         return;
     }
+    sim_world_cancel(workload->simulation->world, &workload->flooded);
     for (size_t i = 0; i < workload->actor_count; i++) {
         struct actor *actor = workload->actors[i];
         sim_world_cancel(workload->simulation->world, &actor->next);

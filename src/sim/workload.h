@@ -70,6 +70,7 @@ struct workload {
     uint32_t large_percent; /* of puts, that have values up to that size */
     uint64_t pause_us;      /* between two requests of one client, on average */
     bool quiet;             /* no new requests */
+    struct sim_event flooded;
 };
 
 struct workload *workload_new(struct simulation *simulation);
@@ -81,7 +82,10 @@ void workload_turn(struct workload *workload, const struct sim_host *host);
 
 /* A client dies and comes back. */
 void workload_crash(struct workload *workload, size_t actor);
-/* Starts every client that is down, at once. */
+/* Every client asks for as many writes as it may; after `us` most clients die, and nobody asks for
+ * them again. */
+void workload_flood(struct workload *workload, uint64_t us);
+/* Starts every client that is down, at once, and anew each one that knows none of the members. */
 void workload_heal(struct workload *workload);
 struct sim_host *workload_host(struct workload *workload, size_t actor);
 

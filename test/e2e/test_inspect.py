@@ -306,7 +306,7 @@ def damage_is_named_by_file_and_offset_and_the_walk_goes_on(env):
     change(data, LOG % 1, end - 512 + 20)
     text = expect_wrong(env, data, LOG % 1 + ": offset 1024:",
                         LOG % 1 + ": offset %d:" % (end - 512),
-                        "2 things are wrong", "refuses to start", "Leave this server stopped")
+                        "2 things are wrong", "refuses to start", "Else leave it stopped")
     expect("cuts it" not in text, "no torn tail", text)
     found, status = inspect(env, data, "--entries")
     expect_equal((status, len(found["findings"])), (1, 2), "inspect")

@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import native  # pylint: disable=wrong-import-position
-from cluster import check_all_there  # pylint: disable=wrong-import-position
+from cluster import CLIENT_OFFSET, check_all_there  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 
@@ -44,6 +44,18 @@ def add(env, cluster, number, *more):
     server.start()
     cluster.servers.append(server)
     return server
+
+
+def elsewhere(env, cluster, server, address=None):
+    """The same server with its directory, at another address; not started."""
+    there = env.joiner(cluster, server.id)
+    there.data = server.data
+    there.arguments[there.arguments.index("--data-dir") + 1] = server.data
+    if address is not None:
+        there.arguments[there.arguments.index("--bind") + 1] = there.address = address
+        there.port = int(address.rsplit(":", 1)[1])
+        there.client_address = "%s:%d" % (address.rsplit(":", 1)[0], there.port + CLIENT_OFFSET)
+    return there
 
 
 def leave(cluster, server):
@@ -182,9 +194,7 @@ def a_server_moves_to_another_port(env):
     with cluster.client() as client:
         client.put(b"before", b"v")
     moved.terminate()
-    there = env.joiner(cluster, moved.id)
-    there.data = moved.data
-    there.arguments[there.arguments.index("--data-dir") + 1] = moved.data
+    there = elsewhere(env, cluster, moved)
     change(env, cluster, "move", str(moved.id), there.address)
     there.start()
     cluster.servers[cluster.servers.index(moved)] = there
@@ -284,6 +294,82 @@ def a_wiped_server_makes_no_majority(env):
     other.start()
     with cluster.client() as client:
         client.put(b"k", b"with a majority")
+@case(timeout=60)
+def a_server_that_has_moved_is_found_before_anybody_says_so(env):
+    cluster = env.cluster()
+    moved = cluster.followers()[0]
+    # It finds the others by the membership in its log.
+    wait_until(lambda: env.json(cluster, "member", "list")["index"] > 0, 20, "it is logged")
+    cluster.wait_equal()
+    moved.terminate()
+    there = elsewhere(env, cluster, moved)
+    there.start()
+    cluster.servers[cluster.servers.index(moved)] = there
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    cluster.wait_equal()
+    # It counts: with it, one of the others may fail.
+    next(server for server in cluster.followers() if server is not there).kill()
+    with cluster.client() as client:
+        client.put(b"still", b"v")
+
+
+# ---- who comes back ----
+
+@case(timeout=60)
+def a_server_that_missed_its_removal_is_told_when_it_comes_back(env):
+    cluster = env.cluster()
+    follower = cluster.followers()[0]
+    follower.kill()
+    change(env, cluster, "remove", str(follower.id))
+    follower.start()
+    leave(cluster, follower)
+
+
+@case(timeout=90)
+def a_server_with_a_wiped_disk_does_not_count(env):
+    cluster = env.cluster()
+    leader = cluster.wait_leader()
+    wait_until(lambda: env.json(cluster, "member", "list")["index"] > 0, 20, "they are known")
+    with cluster.client() as client:
+        client.put(b"k", b"v")
+    cluster.wait_equal()
+    wiped, other = cluster.followers()
+    wiped.kill()
+    shutil.rmtree(wiped.data)
+    wiped.start()
+    refusal = "node %d has another data directory" % wiped.id
+    wait_until(lambda: refusal in leader.log() + other.log(), 20, "it is refused")
+    other.kill()
+    done = env.client(cluster, "--timeout", "2000", "put", "k", "w")
+    expect_equal(done.returncode, 3, "exit status without a majority")
+
+
+@case(timeout=90)
+def a_server_of_another_cluster_at_a_recycled_address_is_refused(env):
+    ours, theirs = env.cluster(), env.cluster()
+    for cluster, value in ((ours, b"ours"), (theirs, b"theirs")):
+        with cluster.client() as client:
+            client.put(b"k", value)
+        cluster.wait_equal()
+    gone, stranger = ours.followers()[0], theirs.followers()[0]
+    gone.kill()
+    stranger.kill()
+    here = elsewhere(env, theirs, stranger, gone.address)
+    here.start()
+    theirs.servers[theirs.servers.index(stranger)] = here
+    wait_until(lambda: "belongs to cluster" in here.log(), 20, "our members are refused there")
+    ours.servers.remove(gone)
+    for cluster, value in ((ours, b"ours"), (theirs, b"theirs")):
+        with cluster.client() as client:
+            client.put(b"more", value)
+        cluster.wait_equal()
+    here.terminate()
+    gone.start()
+    ours.servers.append(gone)
+    ours.wait_equal()
+    with ours.client() as client:
+        expect_equal(client.get(b"more")[0], b"ours", "value")
 
 
 # ---- the bytes ----

@@ -29,18 +29,13 @@ SECONDS = 300
 SEED_LAST = 10**9
 # A minute or two each: not in rotation.
 SLOW = ["ignore_sync_error", "no_step_down"]
-# Only by name: test/raft/random.c notices these. The simulator does not change memberships yet, and
-# its followers hardly ever hold a log that contradicts a snapshot at the snapshot's end.
-WAITING = ["ignore_old_voters", "count_learners", "reconfigure_before_noop",
-           "keep_conflicting_log"]
 
 
 def mutations():
     """Their names with their numbers, as the header lists them."""
     with open(HEADER, encoding="utf-8") as file:
         found = re.findall(r"^    MUTATION_(\w+) = (\d+),", file.read(), re.MULTILINE)
-    return {name: int(number) for name, number in found
-            if name != "none" and name not in WAITING}
+    return {name: int(number) for name, number in found if name != "none"}
 
 
 def run(command, **options):
@@ -107,7 +102,7 @@ def hunt(program, seconds):
 
 def chosen(names, count, seed):
     """`count` of the quick ones, others with the next seed, all of them in turn."""
-    names = sorted(name for name in names if name not in SLOW + WAITING)
+    names = sorted(name for name in names if name not in SLOW)
     return [names[(seed * count + i) % len(names)] for i in range(count)]
 
 
@@ -153,7 +148,7 @@ def main():
     unknown = [name for name in options.names if name not in numbers]
     if unknown:
         sys.exit("no such mutation: " + ", ".join(unknown))
-    names = options.names or [name for name in numbers if name not in WAITING]
+    names = options.names or list(numbers)
     if options.rotate is not None:
         print("# seed %d" % options.seed, flush=True)
         survived = tap(chosen(names, options.rotate, options.seed), options.seconds)

@@ -33,7 +33,7 @@ ARROWS = {
     "cli": ["client"],
     "app": ["node", "cli", "sim", "storage", "kv/command.h", "raft/membership.h", "kvapp/raft.h",
             "wire/membership.h", "io/io.h"],
-    "sim": ["node", "client", "io", "kv", "storage", "raft"],
+    "sim": ["node", "client", "io", "kv", "storage", "raft", "wire"],
 }
 PUBLIC = {
     "kvapp/err.h": "base",
