@@ -107,6 +107,10 @@ void reply_lost(struct kvapp_node *node)
     while (tracker_take_overdue(&node->tracker, UINT64_MAX, &waiter)) {
         reply_error(node, &waiter, KV_ERR_OUTCOME_UNKNOWN);
     }
+    /* Entries that may be truncated are none that later reads have to see. */
+    for (struct list *at = node->clients.next; at != &node->clients; at = at->next) {
+        CONTAINER_OF(at, struct client, link)->write_index = 0;
+    }
 }
 
 void reply_expire(struct kvapp_node *node)
