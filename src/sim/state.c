@@ -362,6 +362,9 @@ static void look_membership(struct simulation *simulation, struct server *server
         return;
     }
     size_t count = view->membership_count;
+    if (newest == NULL) {
+        return;
+    }
     if (count > 1 && view->memberships[count - 2]->index > simulation->ledger->committed_count) {
         simulation_fail(simulation, "membership",
                         "%s has the membership %" PRIu64 " behind %" PRIu64
