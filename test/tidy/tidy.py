@@ -74,7 +74,7 @@ EXITING_FOLDERS = ("cli", "app")
 LAST_RESORTS = ("src/base/assert.c", "src/base/memory.c")
 
 DOCUMENTS = """README.md HACKING.md LICENSE docs/TOUR.md docs/PROTOCOL.md docs/DECISIONS.md
-    docs/PERFORMANCE.md docs/RAFT.md""".split()
+    docs/PERFORMANCE.md docs/RAFT.md docs/OPERATING.md""".split()
 
 KEYWORDS = ("if", "for", "while", "switch", "return", "sizeof", "do", "else")
 
