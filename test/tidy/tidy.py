@@ -408,6 +408,51 @@ def named_functions_are_there(tree):
     return wrong
 
 
+def names_in(tree, path):
+    return set(re.findall(r'^ +\.name = "([\w-]+)"', tree.get(path, ""), re.MULTILINE))
+
+
+def commands_of(text):
+    """(line, words) of each call of kvapp in prose, or alone on a line of an example."""
+    joined = re.sub(r"\\\n", lambda match: " \0", text)
+    example = r"^ {4,}(?:\$ )?(?:[\w/.-]*/)?kvapp +([a-z-]+(?: .*)?)$"
+    for match in re.finditer(example + r"|`kvapp ([a-z-]+(?: [^`]*)?)`", joined, re.MULTILINE):
+        before = joined[:match.start()]
+        line = before.count("\n") + before.count("\0") + 1
+        yield line, (match.group(1) or match.group(2)).replace("\0", "").split()
+
+
+def named_commands_exist(tree):
+    """Each subcommand, command and option of kvapp that a document names."""
+    table = tree.get("src/cli/options_table.c", "")
+    options = names_in(tree, "src/cli/options_table.c")
+    valued = {name for name in options
+              if re.search(r'"%s",\s+\.value_name' % re.escape(name), table)}
+    levels = {"kvapp": names_in(tree, "src/cli/subcommand_table.c") | {"help"},
+              "client": names_in(tree, "src/cli/verbs.c"),
+              "member": names_in(tree, "src/cli/member.c"), "leader": {"transfer"}}
+    wrong = []
+    for path in sources(tree, "*.md"):
+        said = list(commands_of(tree[path]))
+        for line, words in said:
+            level, skip = "kvapp", False
+            for word in words:
+                option = re.match(r"--([a-z-]+)$", word)
+                if option and option.group(1) not in options:
+                    wrong.append("%s:%d: there is no option %s" % (path, line, word))
+                if option or skip or word.startswith("-") or level not in levels:
+                    skip = bool(option) and option.group(1) in valued
+                    continue
+                if re.match(r"[a-z-]+$", word) and word not in levels[level]:
+                    wrong.append("%s:%d: %s has no %s" % (path, line, level, word))
+                level = word
+        for match in re.finditer(r"`--([a-z-]+)[^`]*`", tree[path]):
+            if match.group(1) not in options:
+                wrong.append("%s:%d: there is no option --%s"
+                             % (path, line_of(tree[path], match.start()), match.group(1)))
+    return wrong
+
+
 def nobodys_machine_is_named(tree):
     own = re.compile(r"/(?:home|root|work|Users)/\w")
     return ["%s:%d: a path of somebody's machine" % (path, number)
@@ -458,6 +503,13 @@ RULES = [
                                  "src/kv/a.c": "int g(void)\n{\n}\n"}),
     (named_functions_are_there, {"README.md": "See test/e2e/a.py: `f`.\n",
                                  "test/e2e/a.py": "g = f()\n"}),
+    (named_commands_exist, {"README.md": "    $ kvapp sing\n"}),
+    (named_commands_exist, {"README.md": "    $ kvapp client --json member \\\n        sing\n",
+                            "src/cli/subcommand_table.c": '    .name = "client",\n',
+                            "src/cli/options_table.c": '    .name = "json",\n',
+                            "src/cli/verbs.c": '    .name = "member",\n'}),
+    (named_commands_exist, {"README.md": "Say `kvapp help --loud`.\n"}),
+    (named_commands_exist, {"README.md": "Say `--loud 3`.\n"}),
     (nobodys_machine_is_named, {"README.md": "/ho" "me/somebody\n"}),
 ]
 
