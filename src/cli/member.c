@@ -486,6 +486,10 @@ static int snap(struct cli *cli, const struct kvapp_peer *peer, json_t *array)
     } else if (cli->output.json) {
         CHECK(json_array_append_new(array, json_pack("{s:I, s:s}", "id", id, "error",
                                                      kvapp_client_error(cli->client))) == 0);
+    } else if (status == 0 && index == 0) {
+        (void)fprintf(cli->output.out,
+                      "node %llu: no snapshot, for it has just started and applied nothing yet\n",
+                      (unsigned long long)peer->id);
     } else if (status == 0) {
         (void)fprintf(cli->output.out, "node %llu: a snapshot up to entry %llu is on the disk\n",
                       (unsigned long long)peer->id, (unsigned long long)index);

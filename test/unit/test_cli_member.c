@@ -276,6 +276,20 @@ static void leader_and_snapshots_are_asked_for(void **state)
                         "{\"id\":2,\"index\":90},{\"id\":3,\"error\":\"h:3 does not answer\"}]}\n");
 }
 
+static void a_server_that_applied_nothing_has_no_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    struct kvapp_peers one = {
+        .answered = 1,
+        .count = 1,
+        .at = {{.id = 1, .address = "h:1", .voter = true, .connected = true}},
+    };
+    fake_client_set_peers(fixture->cli.client, &one, 0);
+    assert_string_equal(run(fixture, "snapshot"),
+                        "node 1: no snapshot, for it has just started and applied nothing yet\n");
+    assert_int_equal(fixture->exit_status, EXIT_DONE);
+}
+
 #define WITH_CLIENT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -292,6 +306,7 @@ int main(void)
         WITH_CLIENT(what_was_lost_on_the_way_is_told),
         WITH_CLIENT(wrong_words_are_explained),
         WITH_CLIENT(leader_and_snapshots_are_asked_for),
+        WITH_CLIENT(a_server_that_applied_nothing_has_no_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
