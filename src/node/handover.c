@@ -17,17 +17,6 @@ enum {
 
 /* ---- what is known of a member ---- */
 
-static const struct inbound *inbound_of(const struct kvapp_node *node, uint64_t id)
-{
-    for (const struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
-        const struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
-        if (inbound->from == id && inbound->purpose == PEER_MESSAGES && !inbound->closing) {
-            return inbound;
-        }
-    }
-    return NULL;
-}
-
 bool peer_is_reachable(const struct kvapp_node *node, uint64_t id)
 {
     if (id == node->config.id) {

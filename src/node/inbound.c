@@ -314,7 +314,7 @@ int inbound_listen(struct kvapp_node *node, const struct io_address *address)
     return io_listen(node->io, address, &node->raft_accept, &node->raft_listener);
 }
 
-static const struct inbound *find(const struct kvapp_node *node, uint64_t from)
+const struct inbound *inbound_of(const struct kvapp_node *node, uint64_t from)
 {
     for (const struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
         const struct inbound *inbound = CONTAINER_OF(at, struct inbound, link);
@@ -327,12 +327,12 @@ static const struct inbound *find(const struct kvapp_node *node, uint64_t from)
 
 bool inbound_is_connected(const struct kvapp_node *node, uint64_t from)
 {
-    return find(node, from) != NULL;
+    return inbound_of(node, from) != NULL;
 }
 
 uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from)
 {
-    const struct inbound *inbound = find(node, from);
+    const struct inbound *inbound = inbound_of(node, from);
     return inbound == NULL ? 0 : inbound->incarnation;
 }
 

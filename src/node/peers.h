@@ -119,7 +119,9 @@ void links_renew(struct kvapp_node *node, uint64_t longest_us);
 void links_flush(struct kvapp_node *node);
 void links_stop(struct kvapp_node *node);
 void links_done(struct kvapp_node *node);
-/* Whether the server has greeted here and is connected; and what it said of its directory. */
+/* The connection of a server that has greeted here, NULL: there is none; whether there is one; and
+ * what it said of its directory. */
+const struct inbound *inbound_of(const struct kvapp_node *node, uint64_t from);
 bool inbound_is_connected(const struct kvapp_node *node, uint64_t from);
 uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from); /* 0: not known */
 bool links_closed(const struct kvapp_node *node);
