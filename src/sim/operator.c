@@ -95,7 +95,7 @@ bool operator_turn(struct operator* operator, const struct sim_host * host)
 
 /* ---- answers ---- */
 
-static bool is_in_doubt(const struct operator* operator)
+bool operator_is_in_doubt(const struct operator* operator)
 {
     return operator->change.busy || sim_world_now(operator->simulation->world) <
            operator->doubt_until_us;
@@ -152,7 +152,9 @@ static void answered(void *context, const struct kvapp_reply *reply)
     }
     uint64_t now_us = sim_world_now(simulation->world);
     bool is_unknown = reply->status == KV_ERR_OUTCOME_UNKNOWN || reply->status == KV_ERR_TIMEOUT;
-    operator->doubt_until_us = is_unknown ? now_us + DOUBT_US : now_us;
+    if (is_unknown) {
+        operator->doubt_until_us = now_us + DOUBT_US;
+    }
     if (reply->status == 0) {
         check_done(operator);
         if (!simulation->healed && simulation_chance(simulation, 40)) {
@@ -321,7 +323,7 @@ static bool is_careful(struct operator* operator, const struct admin_request * r
         return false;
     }
     uint32_t broken = roster_broken(operator->simulation->cluster);
-    if ((takes_away && is_in_doubt(operator)) || !roster_bears(&first, broken) ||
+    if ((takes_away && operator_is_in_doubt(operator)) || !roster_bears(&first, broken) ||
         !roster_bears(&plan.wanted, broken)) {
         return false;
     }
@@ -449,8 +451,9 @@ static void tend(struct sim_event *event)
             tend_joining(operator, server);
         }
         bool was_member = server->view.membership_count > 0;
-        if (!simulation->healed && was_member && !server->retired && !is_in_doubt(operator) &&
-            membership_find(present, i + 1) == NULL && simulation_chance(simulation, 5)) {
+        if (!simulation->healed && was_member && !server->retired &&
+            !operator_is_in_doubt(operator) && membership_find(present, i + 1) == NULL &&
+            simulation_chance(simulation, 5)) {
             cluster_retire(server);
         }
     }
@@ -495,11 +498,6 @@ void operator_heal(struct operator* operator)
 bool operator_is_idle(const struct operator* operator)
 {
     return !operator->change.busy && !operator->transfer.busy;
-}
-
-const struct raft_membership *operator_wanted(const struct operator* operator)
-{
-    return is_in_doubt(operator) ? &operator->wanted : NULL;
 }
 
 struct sim_host *operator_host(const struct operator* operator)

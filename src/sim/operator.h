@@ -30,8 +30,8 @@ void operator_heal(struct operator* operator);
 /* Whether nothing that it asked for is without an answer. */
 bool operator_is_idle(const struct operator* operator);
 
-/* The membership that may come of what it asked for last; NULL: that is known. */
-const struct raft_membership *operator_wanted(const struct operator* operator);
+/* Whether a change that it asked for may still come to be. */
+bool operator_is_in_doubt(const struct operator* operator);
 
 struct sim_host *operator_host(const struct operator* operator);
 

@@ -77,9 +77,9 @@ bool roster_may_hurt(const struct cluster *cluster, const struct server *victim)
         return true;
     }
     uint32_t broken = roster_broken(cluster) | 1u << victim->number;
-    const struct raft_membership *wanted = operator_wanted(simulation->operator);
-    bool bears = roster_bears(simulation->ledger->membership->membership, broken) &&
-                 (wanted == NULL || roster_bears(wanted, broken));
+    /* Nobody knows which of the changes that are under way will come to be, and when. */
+    bool bears = !operator_is_in_doubt(simulation->operator) &&
+                 roster_bears(simulation->ledger->membership->membership, broken);
     for (size_t i = 0; i < cluster->count; i++) {
         const struct server *server = &cluster->servers[i];
         const struct record *newest = roster_newest(simulation->ledger, server);
