@@ -202,6 +202,22 @@ static void tell_unsettled(struct simulation *simulation)
     simulation_fail(simulation, "liveness", "servers have not come to rest%s", text);
 }
 
+/* How long the snapshots that are on their way may take, and one more for each follower: the rate
+ * may be low. */
+static uint64_t transfers_us(const struct cluster *cluster)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct kvapp_node *node = cluster->servers[i].node;
+        for (size_t n = 0; node != NULL && n < node->link_count; n++) {
+            const struct ship *ship = &node->ships[n];
+            bool more = ship->state != SHIP_IDLE && ship->source.offer.size > size;
+            size = more ? ship->source.offer.size : size;
+        }
+    }
+    return 2 * size * 1000 * 1000 / cluster->snapshot_rate;
+}
+
 void liveness_check(struct simulation *simulation)
 {
     struct cluster *cluster = simulation->cluster;
@@ -231,7 +247,8 @@ void liveness_check(struct simulation *simulation)
                         workload_open(workload));
         return;
     }
-    if (!advance_until(simulation, all_settled, ANSWER_ELECTIONS * election_us)) {
+    uint64_t rest_us = ANSWER_ELECTIONS * election_us + transfers_us(cluster);
+    if (!advance_until(simulation, all_settled, rest_us)) {
         tell_unsettled(simulation);
         return;
     }
