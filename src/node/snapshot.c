@@ -49,6 +49,13 @@ uint64_t snapshot_ask(struct kvapp_node *node)
     return node->snapshot.wanted;
 }
 
+/* A snapshot says who took part at its index. A server that joined, or forgot the list that it was
+ * begun with, learns that from the first membership in the log. */
+static bool members_are_known(const struct kvapp_node *node)
+{
+    return raft_membership_at(node->raft, kv_applied_index(node->kv))->count > 0;
+}
+
 static void let_go(struct snapshot *snapshot, enum snapshot_taking_state state)
 {
     if (snapshot->frozen != NULL) {
@@ -137,7 +144,7 @@ void snapshot_take(struct kvapp_node *node)
     } else if (snapshot->state == SNAPSHOT_WRITING) {
         write_chunk(node);
     } else if (snapshot->state == SNAPSHOT_IDLE && node->install.state == INSTALL_IDLE &&
-               node->restore.kv == NULL && is_due(node)) {
+               node->restore.kv == NULL && is_due(node) && members_are_known(node)) {
         begin(node);
     }
 }

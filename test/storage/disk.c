@@ -684,10 +684,16 @@ static void disk_file_close(struct io *io, struct io_file *file)
     free(file);
 }
 
+static uint64_t disk_clock_us(const struct io *io)
+{
+    return io_now_us(io);
+}
+
 static const struct io_calls disk_calls = {
     .name = "disk",
     .free = disk_io_free,
     .run = disk_run,
+    .clock_us = disk_clock_us,
     .random = disk_random,
     .file_start = disk_file_start,
     .lock = disk_lock,
