@@ -256,6 +256,16 @@ static void next_address(const struct server *server, char address[ADDRESS_SIZE_
     CHECK(address_add_port(server->address, PORT_MOVED, address) == 0);
 }
 
+/* Started at another address it is told no list of members any more: it must have one in its log.
+ */
+static bool may_move_now(const struct operator* operator, const struct server * server)
+{
+    const struct view *view = &server->view;
+    return server->node != NULL && view->membership_count > 0 &&
+           view->memberships[0]->index <= view->durable &&
+           view->memberships[0]->index <= operator->simulation->ledger->committed_count;
+}
+
 static void move(struct operator* operator, struct admin_request * request)
 {
     struct simulation *simulation = operator->simulation;
@@ -263,7 +273,7 @@ static void move(struct operator* operator, struct admin_request * request)
     char address[ADDRESS_SIZE_MAX];
     next_address(server, address);
     edit(request, EDIT_MOVE, server->number + 1, address);
-    if (server->node != NULL && simulation_chance(simulation, 30)) {
+    if (may_move_now(operator, server) && simulation_chance(simulation, 30)) {
         cluster_move(server, address, simulation_draw(simulation, 1, RESTART_US_MAX));
     }
 }
