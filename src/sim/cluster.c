@@ -34,6 +34,7 @@ static void note_branch(struct simulation *simulation, const char *line)
         {"leader -> follower: no majority", REACHED_QUORUM_LOST},
         {"leader -> follower: ticket", REACHED_DISK_LOST},
         {"it shall connect anew", REACHED_SILENT},
+        {"hands over to", REACHED_TRANSFERRED},
         {"keys restored from the snapshot", REACHED_RESTORED},
         {"a crash had left an unfinished write", REACHED_TORN_TAIL},
         {"the disk is full", REACHED_DISK_FULL},

@@ -224,7 +224,8 @@ void liveness_check(struct simulation *simulation)
     struct workload *workload = simulation->workload;
     uint64_t election_us = cluster_election_us(cluster);
     uint64_t term = simulation->ledger->term_max;
-    /* A transfer on its way, or a leader's removal, begins terms of its own. */
+    uint64_t hand_overs = simulation->result->reached[REACHED_TRANSFERRED];
+    /* A leader's removal begins terms of its own, and so does a hand-over, which may fail. */
     uint64_t terms_max = operator_is_idle(simulation->operator) ? TERMS_MAX : 2 * TERMS_MAX;
     if (!advance_until(simulation, has_leader, LEADER_ELECTIONS * election_us)) {
         simulation_fail(simulation, "liveness", "no leader within %d election timeouts of healing",
@@ -252,6 +253,7 @@ void liveness_check(struct simulation *simulation)
         tell_unsettled(simulation);
         return;
     }
+    terms_max += 2 * (simulation->result->reached[REACHED_TRANSFERRED] - hand_overs);
     if (!simulation_failed(simulation) && simulation->ledger->term_max > term + terms_max) {
         simulation_fail(simulation, "liveness", "%" PRIu64 " terms began after healing",
                         simulation->ledger->term_max - term);

@@ -145,9 +145,6 @@ static void answered(void *context, const struct kvapp_reply *reply)
          errand == &operator->change ? "the change of members" : "the transfer",
          kvapp_err_name(reply->status));
     if (errand == &operator->transfer) {
-        if (reply->status == 0) {
-            simulation_reached(simulation, REACHED_TRANSFERRED);
-        }
         return;
     }
     uint64_t now_us = sim_world_now(simulation->world);

@@ -90,7 +90,7 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(CHANGE_INTERRUPTED, "a change of members interrupted by an election")                        \
     X(REMOVED_ENDED, "a removed server that ended")                                                \
     X(WIPED_REFUSED, "a server refused for its wiped disk")                                        \
-    X(TRANSFERRED, "a leader that handed over")                                                    \
+    X(TRANSFERRED, "a leader that hands over")                                                     \
     X(TRANSFER_FAILED, "a leader that was asked to hand over, and leads on")                       \
     X(CHANGE_ANSWERED, "an operator told that a change is done")                                   \
     X(SNAPSHOT_IN_CHANGE, "a log that begins within a joint membership")                           \
