@@ -97,12 +97,14 @@ static void draw_join(struct server *server)
 {
     struct simulation *simulation = server->cluster->simulation;
     const struct raft_membership *members = simulation->ledger->membership->membership;
-    size_t drawn = simulation_draw(simulation, 0, members->count - 1);
-    for (size_t i = 0; i < 2 * members->count; i++) {
-        const struct raft_member *member = &members->members[(drawn + i) % members->count];
+    size_t count = members->count;
+    CHECK(count > 0);
+    size_t drawn = simulation_draw(simulation, 0, count - 1);
+    for (size_t i = 0; i < 2 * count; i++) {
+        const struct raft_member *member = &members->members[(drawn + i) % count];
         const struct server *other = &server->cluster->servers[member->id - 1];
         /* One that has no log yet may itself wait to be told: only when there is no other. */
-        bool can_tell = !other->joins || other->view.log_count > 0 || i >= members->count;
+        bool can_tell = !other->joins || other->view.log_count > 0 || i >= count;
         if (other != server && server_is_sound(other) && can_tell) {
             (void)snprintf(server->join, sizeof server->join, "%s", member->address);
             return;
