@@ -171,12 +171,7 @@ static void transfer(struct kvapp_node *node, struct admin_wait *wait)
         answer(node, wait, 0, "", NULL);
         return;
     }
-    const struct raft_event event = {
-        .type = RAFT_TRANSFER_ASKED,
-        .now_ms = node_now_ms(node),
-        .transfer_to = target,
-    };
-    int err = step_event(node, &event, slice_of(NULL, 0));
+    int err = step_transfer(node, target);
     if (err == 0) {
         begin(node, wait, ADMIN_TRANSFERRING, 0);
     } else if (err == KV_ERR_NOT_LEADER) {

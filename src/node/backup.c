@@ -172,14 +172,9 @@ void backups_ask(struct kvapp_node *node)
         }
         backup->state = BACKUP_CONFIRMING;
         backup->term = raft_term(node->raft);
-        backup->tag = node->reads.next_tag++;
         backup->index = 0;
-        const struct raft_event event = {
-            .type = RAFT_READ_ASKED,
-            .now_ms = node_now_ms(node),
-            .read_tag = backup->tag,
-        };
-        CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0); /* As in reads_ask. */
+        /* A cluster of one confirms within the call: an older tag is as good to be released by. */
+        backup->tag = reads_ask_round(node);
     }
 }
 

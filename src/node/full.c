@@ -11,10 +11,9 @@ enum { HAND_OVER_PAUSE_US = 30 * 1000 * 1000 };
 
 static void hand_over(struct kvapp_node *node)
 {
-    const struct raft_event event = {.type = RAFT_TRANSFER_ASKED, .now_ms = node_now_ms(node)};
     node->full.hand_over_us = io_now_us(node->io) + HAND_OVER_PAUSE_US;
     /* When there is nobody to hand over to, this server goes on leading. */
-    (void)step_event(node, &event, slice_of(NULL, 0));
+    (void)step_transfer(node, 0);
 }
 
 void full_step(struct kvapp_node *node)

@@ -79,12 +79,7 @@ static uint64_t successor(const struct kvapp_node *node)
 /* A leader that nobody hears any more may find so only now; then there is nothing to be done. */
 static void hand_over(struct kvapp_node *node, uint64_t to)
 {
-    const struct raft_event event = {
-        .type = RAFT_TRANSFER_ASKED,
-        .now_ms = node_now_ms(node),
-        .transfer_to = to,
-    };
-    int err = step_event(node, &event, slice_of(NULL, 0));
+    int err = step_transfer(node, to);
     CHECK(err == 0 || err == KV_ERR_NOT_LEADER || err == KV_ERR_NO_MEMORY);
 }
 

@@ -222,6 +222,8 @@ void step_stored(struct kvapp_node *node);
 void step_time(struct kvapp_node *node);
 int step_event(struct kvapp_node *node, const struct raft_event *event, struct slice entries);
 void step_flush(struct kvapp_node *node);
+/* Lets another voter lead, 0: the most up to date; the error is the core's. */
+int step_transfer(struct kvapp_node *node, uint64_t to);
 /* The newest snapshot is durable: the log before the older one is given up. */
 void step_compacted(struct kvapp_node *node);
 /* The leader's snapshot is durable here. */
@@ -248,6 +250,8 @@ void reads_done(struct reads *reads);
 void reads_queue(struct kvapp_node *node, const struct waiter *waiter, enum kvapp_reads how,
                  struct slice command);
 void reads_ask(struct kvapp_node *node);
+/* Leader: asks the core for a round of its own, for all that was asked before; returns its tag. */
+uint64_t reads_ask_round(struct kvapp_node *node);
 /* What waits, up to the tag, may be served once the index is applied: so says the own core; or the
  * leader that this server asked. */
 void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index);

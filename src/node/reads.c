@@ -259,14 +259,10 @@ static void ask_lease(struct kvapp_node *node)
     buf_clear(asked);
 }
 
-static void ask_core(struct kvapp_node *node)
+uint64_t reads_ask_round(struct kvapp_node *node)
 {
     struct reads *reads = &node->reads;
-    if (newest_waiting(reads) <= reads->core_tag) {
-        return;
-    }
-    reads->core_tag =
-        reads->next_tag++; /* Backups ask too: the newest tag is not always a read's. */
+    reads->core_tag = reads->next_tag++;
     const struct raft_event event = {
         .type = RAFT_READ_ASKED,
         .now_ms = node_now_ms(node),
@@ -275,6 +271,7 @@ static void ask_core(struct kvapp_node *node)
     int err = step_event(node, &event, slice_of(NULL, 0));
     /* Time may have shown the core that it leads no more: step_time comes before, so it did not. */
     CHECK(err == 0);
+    return reads->core_tag;
 }
 
 static void send_away(struct kvapp_node *node)
@@ -293,7 +290,9 @@ void reads_ask(struct kvapp_node *node)
     if (raft_role(node->raft) == RAFT_LEADER) {
         ask_lease(node);
         begin_batches(node);
-        ask_core(node);
+        if (newest_waiting(&node->reads) > node->reads.core_tag) {
+            (void)reads_ask_round(node);
+        }
         return;
     }
     send_away(node);

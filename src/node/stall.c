@@ -13,16 +13,10 @@
 
 #include <inttypes.h>
 
-static int ask(struct kvapp_node *node, enum raft_event_type type)
-{
-    const struct raft_event event = {.type = type, .now_ms = node_now_ms(node)};
-    return step_event(node, &event, slice_of(NULL, 0));
-}
-
 static void hand_over(struct kvapp_node *node)
 {
     struct stall *stall = &node->stall;
-    if (ask(node, RAFT_TRANSFER_ASKED) == 0) {
+    if (step_transfer(node, 0) == 0) {
         stall->asked_ms = node_now_ms(node);
         TRACE(&node->trace, TRACE_WARN,
               "entry %" PRIu64 " is committed, but nothing was applied for %" PRIu64
@@ -45,6 +39,8 @@ void stall_watch(struct kvapp_node *node)
             hand_over(node);
         }
     } else if (now_ms - stall->asked_ms > node->config.timing.election_max_ms) {
-        (void)ask(node, RAFT_STEP_DOWN_ASKED); /* Refused: it leads no more anyway. */
+        const struct raft_event event = {.type = RAFT_STEP_DOWN_ASKED, .now_ms = now_ms};
+        /* Refused: it leads no more anyway. */
+        (void)step_event(node, &event, slice_of(NULL, 0));
     }
 }

@@ -326,6 +326,16 @@ void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
     CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
 }
 
+int step_transfer(struct kvapp_node *node, uint64_t to)
+{
+    const struct raft_event event = {
+        .type = RAFT_TRANSFER_ASKED,
+        .now_ms = node_now_ms(node),
+        .transfer_to = to,
+    };
+    return step_event(node, &event, slice_of(NULL, 0));
+}
+
 void step_flush(struct kvapp_node *node)
 {
     if (node->staged_ticket != 0) {
