@@ -69,8 +69,6 @@ int admin_received(struct contact *contact, struct slice payload)
     contact->id = response.id;
     if (contact == client_target(client) && response.id == response.leader) {
         leader_answered(&client->leader, response.id);
-    } else {
-        leader_heard(&client->leader);
     }
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact || pending->admin == NULL ||

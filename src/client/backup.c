@@ -50,7 +50,6 @@ int backup_received(struct contact *contact, struct slice payload)
         return err;
     }
     struct kvapp_client *client = contact->client;
-    leader_heard(&client->leader);
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact) {
         return 0;

@@ -34,23 +34,29 @@ static struct contact *take_place(struct kvapp_client *client)
 {
     client->contact_count++;
     leader_learned(&client->leader, client->contact_count);
+    leader_learned(&client->reader, client->contact_count);
     return &client->contacts[client->contact_count - 1];
 }
 
-/* A place for a learned address, or NULL when the one whose turn it is is in use. */
+/* A place for a learned address: from the one on whose turn it is, the first that is not in use.
+ * The others are, among them the server that named this one. NULL: all are, and a turn was lost. */
 static struct contact *place(struct kvapp_client *client)
 {
     if (client->contact_count < client->members.count + LEARNED_MAX) {
         return take_place(client);
     }
-    struct contact *contact = &client->contacts[client->members.count + client->learned_next];
-    if (contact->connection.state != CONNECTION_IDLE) {
-        connection_close(&contact->connection, "another server was named");
-        return NULL;
+    struct contact *learned = &client->contacts[client->members.count];
+    for (size_t i = 0; i < LEARNED_MAX; i++) {
+        struct contact *contact = &learned[client->learned_next];
+        client->learned_next = (client->learned_next + 1) % LEARNED_MAX;
+        if (contact->connection.state == CONNECTION_IDLE) {
+            connection_done(&contact->connection);
+            return contact;
+        }
     }
+    connection_close(&learned[client->learned_next].connection, "another server was named");
     client->learned_next = (client->learned_next + 1) % LEARNED_MAX;
-    connection_done(&contact->connection);
-    return contact;
+    return NULL;
 }
 
 struct contact *contact_at(struct kvapp_client *client, const char *address, uint64_t id)

@@ -92,6 +92,16 @@ void client_fail_all(struct kvapp_client *client, int status)
     }
 }
 
+/* What nobody takes. What was sent is in the hands of a server, however slow. */
+static void fail_waiting(struct kvapp_client *client, enum lane lane, int status)
+{
+    uint64_t last = client->pool.orders;
+    for (struct pending *next = pool_next(&client->pool, lane); next != NULL && next->order <= last;
+         next = pool_next(&client->pool, lane)) {
+        client_fail(client, next, status);
+    }
+}
+
 void client_lose(struct kvapp_client *client, struct pending *pending)
 {
     if (is_user_write(pending)) {
@@ -110,7 +120,7 @@ void client_follow(struct kvapp_client *client, enum lane lane, struct leader_ve
 {
     if (verdict.give_up) {
         contact_explain_unreachable(client);
-        client_fail_all(client, KV_ERR_CONNECTION);
+        fail_waiting(client, lane, KV_ERR_CONNECTION);
     }
     uint64_t pause_us = (uint64_t)verdict.pause_ms * 1000;
     client->resume_us[lane] = pause_us == 0 ? 0 : io_now_us(client->loop->io) + pause_us;
@@ -242,8 +252,7 @@ static int on_response(struct contact *contact, struct slice payload)
     struct kvapp_client *client = contact->client;
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact) {
-        leader_heard(&client->leader); /* too late: its request has timed out */
-        return 0;
+        return 0; /* too late: its request has timed out */
     }
     if (!try_again(contact, pending, &response)) {
         if (response.reply.status == KV_ERR_STOPPED || response.reply.status == KV_ERR_TIMEOUT) {
@@ -265,8 +274,7 @@ static int on_stale_response(struct contact *contact, struct slice payload)
     struct kvapp_client *client = contact->client;
     struct pending *pending = pool_find(&client->pool, response.request_id);
     if (pending == NULL || pending->sent_to != contact) {
-        leader_heard(&client->reader); /* too late: its request has timed out */
-        return 0;
+        return 0; /* too late: its request has timed out */
     }
     struct kvapp_reply reply = reply_of(&response.reply);
     reply.age_ms = response.age_ms;
@@ -331,10 +339,8 @@ static struct contact *contact_of(struct connection *connection)
     return CONTAINER_OF(connection, struct contact, connection);
 }
 
-static int on_frame(struct connection *connection, const struct frame *frame)
+static int on_message(struct contact *contact, const struct frame *frame)
 {
-    struct contact *contact = contact_of(connection);
-    contact->unheard_since_us = 0;
     switch (frame->type) {
     case FRAME_CLIENT_RESPONSE:
         return on_response(contact, frame->payload);
@@ -351,6 +357,18 @@ static int on_frame(struct connection *connection, const struct frame *frame)
     default:
         return KV_ERR_MALFORMED;
     }
+}
+
+static int on_frame(struct connection *connection, const struct frame *frame)
+{
+    struct contact *contact = contact_of(connection);
+    contact->unheard_since_us = 0;
+    int err = on_message(contact, frame);
+    if (err == 0) {
+        leader_heard(&contact->client->leader);
+        leader_heard(&contact->client->reader);
+    }
+    return err;
 }
 
 static void on_ready(struct connection *connection)
@@ -374,9 +392,11 @@ static void on_closed(struct connection *connection)
     contact->watched = 0;
     contact->unheard_since_us = 0;
     wake(client);
-    bool refused = !connection->heard && !contact->gave_up;
     for (enum lane lane = LANE_LEADER; lane < LANES; lane++) {
         if (is_target(contact, lane) && !client->stopping) {
+            /* A lane on which nothing waits asks nobody, so nobody refuses. */
+            bool refused =
+                !connection->heard && !contact->gave_up && pool_next(&client->pool, lane) != NULL;
             client_follow(client, lane, leader_failed(client_lane(client, lane), refused));
         }
     }

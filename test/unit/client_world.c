@@ -504,6 +504,12 @@ void restart_server(struct server *server)
     listen_on(server, server->port);
 }
 
+void move_server(struct server *server)
+{
+    stop_server(server);
+    listen_on(server, 0);
+}
+
 /* ---- clients ---- */
 
 struct kvapp_client *make_client(struct world *world, const struct kvapp_client_options *options)

@@ -134,6 +134,7 @@ void start_servers(struct world *world, size_t count);
 void stop_server(struct server *server);
 /* Listens again, at the same address. */
 void restart_server(struct server *server);
+void move_server(struct server *server); /* to another port */
 
 /* A client of all servers; zeroes in `options` are as in kvapp/client.h. */
 struct kvapp_client *make_client(struct world *world, const struct kvapp_client_options *options);

@@ -155,6 +155,26 @@ static void a_redirect_may_name_a_server_beyond_the_list(void **state)
     assert_int_equal(world->puts_applied, 2);
 }
 
+/* Simulated seed 124121: the place of who named it was the next to be taken, for ever. */
+static void a_server_that_has_moved_many_times_is_found_by_one_that_has_not(void **state)
+{
+    struct world *world = *state;
+    start_servers(world, 3);
+    world->server_count = 1; /* the client is told of the first only */
+    start_client(world, &(struct kvapp_client_options){0});
+    world->server_count = 3;
+    struct kvapp_reply reply;
+    world->leader = 2;
+    assert_int_equal(put(world, "k", "v", &reply), 0);
+    stop_server(&world->servers[0]);
+    world->leader = 3;
+    for (unsigned moves = 0; moves < 3 * MEMBERS_MAX; moves++) {
+        assert_int_equal(put(world, "k", "v", &reply), 0);
+        assert_int_equal(kvapp_client_leader(world->client), 3);
+        move_server(&world->servers[2]);
+    }
+}
+
 static void a_session_is_opened_once_and_numbers_the_writes(void **state)
 {
     struct world *world = *state;
@@ -548,6 +568,7 @@ int main(void)
         cmocka_unit_test(a_page_with_damaged_items_ends_the_walk),
         cmocka_unit_test(a_redirect_is_followed_and_remembered),
         cmocka_unit_test(a_redirect_may_name_a_server_beyond_the_list),
+        cmocka_unit_test(a_server_that_has_moved_many_times_is_found_by_one_that_has_not),
         cmocka_unit_test(a_session_is_opened_once_and_numbers_the_writes),
         cmocka_unit_test(without_sessions_none_is_opened),
         cmocka_unit_test(the_end_of_a_client_closes_its_session),
