@@ -24,6 +24,18 @@ static uint64_t free_space(const struct log_segment *segment)
 
 /* ---- identity, lock, votes ---- */
 
+static void print_founders(const struct inspection *inspection)
+{
+    if (inspection->founders.size == 0) {
+        printf("  founders  none, the server joined others\n");
+        return;
+    }
+    struct buf line = {0};
+    membership_describe(buf_slice(&inspection->founders), &line);
+    printf("  founders  %.*s\n", (int)line.size, (const char *)line.data);
+    buf_done(&line);
+}
+
 static void print_identity(const struct inspection *inspection)
 {
     if (!inspection->has_identity) {
@@ -35,6 +47,7 @@ static void print_identity(const struct inspection *inspection)
         printf("  identity  node %" PRIu64 " of cluster %016" PRIx64 ", incarnation %016" PRIx64
                "\n",
                identity->node_id, identity->cluster_id, identity->incarnation);
+        print_founders(inspection);
     }
     printf("  lock      %s\n", inspection->server_running
                                    ? "a server is running: what it is writing may look unfinished"
@@ -117,7 +130,7 @@ static void print_snapshot_members(const struct inspection *inspection)
         if (snapshot->membership.size > 0) {
             buf_clear(&line);
             membership_describe(buf_slice(&snapshot->membership), &line);
-            printf("  at %" PRIu64 ": %.*s\n", snapshot->index, (int)line.size,
+            printf("  at %" PRIu64 ": members %.*s\n", snapshot->index, (int)line.size,
                    (const char *)line.data);
         }
     }

@@ -107,6 +107,7 @@ struct inspection {
     bool has_identity;
     int identity_err;
     struct identity identity; /* when it is there and right */
+    struct buf founders;      /* in it, encoded */
     bool has_vote;
     int slot_errs[2]; /* KV_ERR_DAMAGED for what is missing */
     struct vote slots[2];
@@ -204,7 +205,8 @@ __attribute__((format(printf, 2, 3))) void append_text(struct buf *out, const ch
 
 /* ---- memberships ---- */
 
-/* Appends one as a line for people: "members 1=10.0.0.1:8080, 2=10.0.0.2:8080 (learner)". */
+/* Appends one for people: "1=10.0.0.1:8080, 2=10.0.0.2:8080 (learner)"; a joint one as "of two sets
+ * 1=...". */
 void membership_describe(struct slice encoded, struct buf *out);
 
 /* The whole as one JSON document; entries as of inspection_entries. */

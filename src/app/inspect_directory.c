@@ -313,10 +313,12 @@ static void read_identity(struct inspection *inspection)
     if (error == 0) {
         inspection->bytes_total += pieces.size;
         inspection->bytes_read += pieces.size;
-        bytes = pieces_at(&pieces, 0, IDENTITY_SIZE);
+        bytes = pieces_at(&pieces, 0, IDENTITY_HEADER_SIZE);
     }
-    size_t size = bytes == NULL ? 0 : pieces.size > IDENTITY_SIZE ? IDENTITY_SIZE + 1 : pieces.held;
-    inspection->identity_err = identity_decode(slice_of(bytes, size), &inspection->identity);
+    struct slice founders = {0};
+    inspection->identity_err = identity_decode(slice_of(bytes, bytes == NULL ? 0 : pieces.held),
+                                               &inspection->identity, &founders);
+    buf_append_slice(&inspection->founders, founders);
     if (error != 0) {
         inspection_find(inspection, VERDICT_REFUSED, "IDENTITY", UINT64_MAX, "cannot be opened: %s",
                         strerror(error));
@@ -513,6 +515,7 @@ void inspection_done(struct inspection *inspection)
         (void)close(inspection->folder);
     }
     buf_done(&inspection->names);
+    buf_done(&inspection->founders);
     buf_done(&inspection->notes);
     free(inspection->segments);
     for (size_t i = 0; i < inspection->snapshot_count; i++) {

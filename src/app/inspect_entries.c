@@ -196,12 +196,13 @@ void membership_describe(struct slice encoded, struct buf *out)
 {
     struct raft_membership membership;
     if (membership_decode(encoded, &membership) != 0) {
-        append_text(out, "a membership that this version does not know (%zu bytes)", encoded.size);
+        append_text(out, "in an encoding that this version does not know (%zu bytes)",
+                    encoded.size);
         return;
     }
-    append_text(out, membership.joint ? "members of two sets" : "members");
+    append_text(out, membership.joint ? "of two sets " : "");
     for (size_t i = 0; i < membership.count; i++) {
-        append_text(out, i == 0 ? " " : ", ");
+        append_text(out, i == 0 ? "" : ", ");
         describe_member(&membership.members[i], membership.joint, out);
     }
 }
@@ -212,6 +213,7 @@ void entry_describe(const struct entry *entry, struct buf *out)
     if (entry->kind == ENTRY_NOOP) {
         append_text(out, "no-op of a new leader");
     } else if (entry->kind == ENTRY_MEMBERSHIP) {
+        append_text(out, "members ");
         membership_describe(entry->payload, out);
     } else if (command_decode(entry->payload, &command) != 0) {
         append_text(out, "a command that this version does not know (%zu bytes)",

@@ -33,18 +33,6 @@ static void set_hexadecimal(json_t *object, const char *name, uint64_t number)
     set(object, name, json_string(text));
 }
 
-static json_t *identity_json(const struct inspection *inspection)
-{
-    if (!inspection->has_identity || inspection->identity_err != 0) {
-        return json_null();
-    }
-    json_t *object = json_object();
-    set_hexadecimal(object, "cluster", inspection->identity.cluster_id);
-    set_number(object, "node", inspection->identity.node_id);
-    set_hexadecimal(object, "incarnation", inspection->identity.incarnation);
-    return object;
-}
-
 static json_t *member_json(const struct raft_member *member)
 {
     struct buf address = {0};
@@ -74,6 +62,21 @@ static json_t *membership_json(struct slice encoded)
     json_t *object = json_object();
     set(object, "joint", json_boolean(membership.joint));
     set(object, "members", members);
+    return object;
+}
+
+static json_t *identity_json(const struct inspection *inspection)
+{
+    if (!inspection->has_identity || inspection->identity_err != 0) {
+        return json_null();
+    }
+    json_t *object = json_object();
+    set_hexadecimal(object, "cluster", inspection->identity.cluster_id);
+    set_number(object, "node", inspection->identity.node_id);
+    set_hexadecimal(object, "incarnation", inspection->identity.incarnation);
+    if (inspection->founders.size > 0) {
+        set(object, "founders", membership_json(buf_slice(&inspection->founders)));
+    }
     return object;
 }
 

@@ -129,8 +129,8 @@ static int copy(struct recovery *recovery)
     storage_restored(old->storage, &found);
     uint64_t snapshot = found.snapshot_index;
     uint64_t last = storage_last_index(old->storage);
-    int err =
-        store_open(new, recovery->renewal.making, new_cluster_id(recovery), identity->node_id);
+    int err = store_open(new, recovery->renewal.making, new_cluster_id(recovery), identity->node_id,
+                         found.founders);
     if (err == 0 && snapshot > 0) {
         err = copy_snapshot(recovery, snapshot);
     }
@@ -144,7 +144,8 @@ static int copy(struct recovery *recovery)
 static int make(struct recovery *recovery)
 {
     const struct survivor *survivor = &recovery->survivor;
-    int err = store_open(&recovery->old, survivor->path, 0, survivor->identity.node_id);
+    int err = store_open(&recovery->old, survivor->path, 0, survivor->identity.node_id,
+                         (struct slice){0});
     const struct store *failed = &recovery->old;
     if (err == 0) {
         err = copy(recovery);

@@ -13,7 +13,6 @@
 #include "app/store.h"
 #include "base/hash.h"
 #include "node/options.h"
-#include "raft/membership.h"
 #include "wire/membership.h"
 
 #include <inttypes.h>
@@ -41,14 +40,8 @@ static int refuse(const char *sentence, int exit_status)
 
 static void encode_members(struct restoring *restoring)
 {
-    const struct members *members = &restoring->config.members;
-    struct raft_membership membership = {.count = members->count};
-    for (size_t i = 0; i < members->count; i++) {
-        struct raft_member *member = &membership.members[i];
-        *member = (struct raft_member){.id = members->at[i].id, .voter = true};
-        memcpy(member->address, members->at[i].address, sizeof member->address);
-    }
-    membership_sort(&membership);
+    struct raft_membership membership;
+    membership_of_list(&restoring->config.members, &membership);
     membership_encode(&membership, &restoring->membership);
 }
 
@@ -82,8 +75,8 @@ static int make(struct restoring *restoring)
     struct store store;
     struct snapshot_reading reading;
     char error[1024];
-    int err =
-        store_open(&store, restoring->renewal.making, restoring->cluster_id, restoring->config.id);
+    int err = store_open(&store, restoring->renewal.making, restoring->cluster_id,
+                         restoring->config.id, buf_slice(&restoring->membership));
     if (err == 0) {
         err = snapshot_reading_init_any(&reading, store.io, restoring->file, error, sizeof error);
         if (err == 0) {

@@ -59,7 +59,8 @@ static int wait_for_answer(struct store *store)
     return store->err;
 }
 
-int store_open(struct store *store, const char *path, uint64_t cluster_id, uint64_t node_id)
+int store_open(struct store *store, const char *path, uint64_t cluster_id, uint64_t node_id,
+               struct slice founders)
 {
     *store = (struct store){0};
     char reason[256];
@@ -74,6 +75,7 @@ int store_open(struct store *store, const char *path, uint64_t cluster_id, uint6
         .path = path,
         .cluster_id = cluster_id,
         .node_id = node_id,
+        .founders = founders,
         .segment_size = defaults.segment_size,
         .cache_size = defaults.cache_size,
         .trace = &store->trace,

@@ -24,7 +24,8 @@ struct store {
  * Opens a data directory as a server does, which also cuts a torn tail. cluster_id: of one that is
  * made anew. 0, or what storage.h says, with `sentence`; store_close follows in any case.
  */
-int store_open(struct store *store, const char *path, uint64_t cluster_id, uint64_t node_id);
+int store_open(struct store *store, const char *path, uint64_t cluster_id, uint64_t node_id,
+               struct slice founders);
 
 /* Everything staged becomes durable. */
 int store_flush(struct store *store);

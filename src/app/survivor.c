@@ -54,7 +54,9 @@ static void take_what_is_there(struct survivor *survivor, struct inspection *ins
         survivor->snapshot = newest->index;
         survivor->last_index = newest->index;
         survivor->last_term = newest->header.term;
-        take_membership(survivor, buf_slice(&newest->membership), 0);
+        take_membership(survivor, buf_slice(&newest->membership), newest->index);
+    } else if (inspection->founders.size > 0) {
+        take_membership(survivor, buf_slice(&inspection->founders), 0);
     }
     if (inspection->last_index > survivor->last_index) {
         survivor->last_index = inspection->last_index;
@@ -85,16 +87,16 @@ void survivor_look(struct survivor *survivor, const char *path)
 static void print_members(const struct survivor *survivor)
 {
     if (!survivor->has_membership) {
-        printf("  members    none are written down; they are what --cluster said\n");
+        printf("  members    none are written down\n");
         return;
     }
     struct buf encoded = {0};
     struct buf line = {0};
     membership_encode(&survivor->membership, &encoded);
     membership_describe(buf_slice(&encoded), &line);
-    printf("  %.*s, as of ", (int)line.size, (const char *)line.data);
+    printf("  members    %.*s, as of ", (int)line.size, (const char *)line.data);
     if (survivor->membership_index == 0) {
-        printf("the snapshot\n");
+        printf("the cluster's beginning\n");
     } else {
         printf("entry %" PRIu64 "\n", survivor->membership_index);
     }

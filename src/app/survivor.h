@@ -15,7 +15,7 @@ struct survivor {
     uint64_t last_term;
     bool has_membership;
     struct raft_membership membership; /* the newest, committed or not */
-    uint64_t membership_index;         /* of its entry; 0: it is the snapshot's */
+    uint64_t membership_index;         /* of its entry, or of the snapshot; 0: the founders */
 };
 
 void survivor_look(struct survivor *survivor, const char *path);

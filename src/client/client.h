@@ -132,6 +132,17 @@ static inline struct contact *client_lane_target(struct kvapp_client *client, en
     return &client->contacts[client_lane(client, lane)->target];
 }
 
+/* Does what leader.c decided for a lane. */
+void client_follow(struct kvapp_client *client, enum lane lane, struct leader_verdict verdict);
+
+/* Sends what can be sent. A loop_user's `send`. */
+void client_send(struct loop_user *user);
+
+/* True when client_send would find something to do. */
+bool client_can_send(struct kvapp_client *client);
+
+/* ---- finish.c ---- */
+
 /* Ends a request: frees the pending, then calls its `done`. */
 void client_finish(struct kvapp_client *client, struct pending *pending,
                    const struct kvapp_reply *reply);
@@ -143,17 +154,12 @@ void client_fail(struct kvapp_client *client, struct pending *pending, int statu
 /* Ends in this way every request that there is now. */
 void client_fail_all(struct kvapp_client *client, int status);
 
+/* Ends in this way what waits on the lane, for nobody takes it. What was sent is in the hands of a
+ * server, however slow. */
+void client_fail_waiting(struct kvapp_client *client, enum lane lane, int status);
+
 /* A sending had no answer, and the server may have done it: queues it again, or ends it. */
 void client_lose(struct kvapp_client *client, struct pending *pending);
-
-/* Does what leader.c decided for a lane. */
-void client_follow(struct kvapp_client *client, enum lane lane, struct leader_verdict verdict);
-
-/* Sends what can be sent. A loop_user's `send`. */
-void client_send(struct loop_user *user);
-
-/* True when client_send would find something to do. */
-bool client_can_send(struct kvapp_client *client);
 
 /* ---- watch.c ---- */
 

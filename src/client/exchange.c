@@ -18,30 +18,9 @@
 
 /* ---- what requests are ---- */
 
-/* What may do harm when it is done twice. A write that names its place in a session already
- * (kvapp_cancel) may be sent any number of times. */
-static bool is_user_write(const struct pending *pending)
-{
-    if (pending->admin != NULL) {
-        return pending->admin->verb == ADMIN_TRANSFER ||
-               (pending->admin->verb == ADMIN_CHANGE && !pending->admin->dry_run);
-    }
-    if (pending->command.session != 0) {
-        return false;
-    }
-    switch (pending->command.operation) {
-    case OPERATION_PUT:
-    case OPERATION_DELETE:
-    case OPERATION_DELETE_RANGE:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static bool needs_session(const struct kvapp_client *client, const struct pending *pending)
 {
-    return !client->no_session && pending->admin == NULL && is_user_write(pending) &&
+    return !client->no_session && pending->admin == NULL && pending_is_user_write(pending) &&
            pending->write.sequence == 0;
 }
 
@@ -55,72 +34,13 @@ static void wake(struct kvapp_client *client)
     loop_mark(client->loop, &client->user);
 }
 
-/* ---- the end of a request ---- */
-
-void client_finish(struct kvapp_client *client, struct pending *pending,
-                   const struct kvapp_reply *reply)
-{
-    pending_done_fn done = pending->done;
-    void *context = pending->context;
-    pool_give(&client->pool, pending);
-    wake(client);
-    done(context, reply);
-}
-
-void client_fail(struct kvapp_client *client, struct pending *pending, int status)
-{
-    bool maybe_applied = is_user_write(pending) && (pending->in_doubt || pending->request_id != 0);
-    struct kvapp_reply reply = {.status = status};
-    if (maybe_applied) {
-        reply = (struct kvapp_reply){
-            .status = KV_ERR_OUTCOME_UNKNOWN,
-            .session = pending->write.session,
-            .sequence = pending->write.sequence,
-        };
-        session_doubt(&client->session, &pending->write);
-    }
-    client_finish(client, pending, &reply);
-}
-
-void client_fail_all(struct kvapp_client *client, int status)
-{
-    /* What `done` submits is newer, and does not fail with the rest. */
-    uint64_t last = client->pool.orders;
-    for (struct pending *oldest = pool_oldest(&client->pool);
-         oldest != NULL && oldest->order <= last; oldest = pool_oldest(&client->pool)) {
-        client_fail(client, oldest, status);
-    }
-}
-
-/* What nobody takes. What was sent is in the hands of a server, however slow. */
-static void fail_waiting(struct kvapp_client *client, enum lane lane, int status)
-{
-    uint64_t last = client->pool.orders;
-    for (struct pending *next = pool_next(&client->pool, lane); next != NULL && next->order <= last;
-         next = pool_next(&client->pool, lane)) {
-        client_fail(client, next, status);
-    }
-}
-
-void client_lose(struct kvapp_client *client, struct pending *pending)
-{
-    if (is_user_write(pending)) {
-        if (client->no_session || pending->admin != NULL) {
-            client_fail(client, pending, KV_ERR_OUTCOME_UNKNOWN);
-            return;
-        }
-        pending->in_doubt = true;
-    }
-    pool_return(&client->pool, pending);
-}
-
 /* ---- answers ---- */
 
 void client_follow(struct kvapp_client *client, enum lane lane, struct leader_verdict verdict)
 {
     if (verdict.give_up) {
         contact_explain_unreachable(client);
-        fail_waiting(client, lane, KV_ERR_CONNECTION);
+        client_fail_waiting(client, lane, KV_ERR_CONNECTION);
     }
     uint64_t pause_us = (uint64_t)verdict.pause_ms * 1000;
     client->resume_us[lane] = pause_us == 0 ? 0 : io_now_us(client->loop->io) + pause_us;
@@ -207,7 +127,7 @@ static bool try_again(struct contact *contact, struct pending *pending,
     case KV_ERR_OUTCOME_UNKNOWN:
     case KV_ERR_STOPPED:
     case KV_ERR_TIMEOUT:
-        if (client->no_session && is_user_write(pending)) {
+        if (client->no_session && pending_is_user_write(pending)) {
             return false; /* the server's own words are the best explanation */
         }
         client_lose(client, pending);

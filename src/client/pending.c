@@ -148,3 +148,22 @@ struct pending *pool_find(const struct pool *pool, uint64_t request_id)
     struct pending *pending = pool->slots[request_id % IN_FLIGHT_MAX];
     return pending != NULL && pending->request_id == request_id ? pending : NULL;
 }
+
+bool pending_is_user_write(const struct pending *pending)
+{
+    if (pending->admin != NULL) {
+        return pending->admin->verb == ADMIN_TRANSFER ||
+               (pending->admin->verb == ADMIN_CHANGE && !pending->admin->dry_run);
+    }
+    if (pending->command.session != 0) {
+        return false;
+    }
+    switch (pending->command.operation) {
+    case OPERATION_PUT:
+    case OPERATION_DELETE:
+    case OPERATION_DELETE_RANGE:
+        return true;
+    default:
+        return false;
+    }
+}

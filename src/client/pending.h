@@ -56,6 +56,10 @@ struct pending {
     void *context;
 };
 
+/* What may do harm when it is done twice. A write that names its place in a session already
+ * (kvapp_cancel) may be sent any number of times. */
+bool pending_is_user_write(const struct pending *pending);
+
 struct pool_chunk;
 
 struct pool {

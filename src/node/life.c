@@ -188,10 +188,13 @@ static bool has_others(const struct kvapp_node *node)
 
 void node_open_storage(struct kvapp_node *node)
 {
+    struct buf founders = {0};
+    membership_founders(node, &founders);
     const struct storage_options storage = {
         .path = node->config.data_dir,
         .cluster_id = node->cluster_id,
         .node_id = node->config.id,
+        .founders = buf_slice(&founders),
         .segment_size = node->options.segment_size,
         .cache_size = node->options.cache_size,
         .may_repair = has_others(node),
@@ -200,6 +203,7 @@ void node_open_storage(struct kvapp_node *node)
         .context = node,
     };
     node->storage = storage_open(node->io, &storage);
+    buf_done(&founders);
 }
 
 /* ---- making ---- */

@@ -2,8 +2,9 @@
  * Who takes part, as this server knows it. The core says who counts; what it keeps for its driver,
  * addresses and incarnations, is used here: to find the others, and to know them again.
  *
- *     --cluster, at a cluster's first start ─┐
- *     memberships in the snapshot and log ───┴─► raft_restored ─► the core ─► links follow
+ *     --cluster, at a cluster's first start ─► the directory's founders ─┐
+ *     memberships in the snapshot and log ───────────────────────────────┴─► raft_restored
+ *                                                        ─► the core ─► links follow
  *     a leader knows a member's directory for the first time ─► a membership that records it
  *
  * A server whose disk was wiped or replaced has another incarnation than the one recorded. It is
@@ -29,17 +30,6 @@ const struct raft_member *node_member(const struct kvapp_node *node, uint64_t id
 }
 
 /* ---- at a start ---- */
-
-static void from_list(const struct members *members, struct raft_membership *ret_membership)
-{
-    *ret_membership = (struct raft_membership){.count = members->count};
-    for (size_t i = 0; i < members->count; i++) {
-        struct raft_member *member = &ret_membership->members[i];
-        member->id = members->at[i].id;
-        member->voter = true;
-        memcpy(member->address, members->at[i].address, sizeof member->address);
-    }
-}
 
 static int unreadable(struct kvapp_node *node, const char *what, uint64_t index, int err)
 {
@@ -74,9 +64,7 @@ int membership_restore(struct kvapp_node *node, const struct storage_restored *r
     /* Of a log that was lost nobody knows whether it had one. */
     bool known =
         memberships->count > 0 || restored->snapshot_index > 0 || restored->lost_until != 0;
-    if (node->config.cluster_id == restored->cluster_id) {
-        from_list(&node->config.members, &memberships->initial);
-    } else if (!known && node->config.cluster_id != 0) {
+    if (!known && node->config.cluster_id != 0 && node->config.cluster_id != restored->cluster_id) {
         char text[1536];
         (void)snprintf(text, sizeof text,
                        "%s belongs to node %" PRIu64 " of cluster %016" PRIx64
@@ -87,7 +75,22 @@ int membership_restore(struct kvapp_node *node, const struct storage_restored *r
         node_fail(node, KV_ERR_MISMATCH, text);
         return KV_ERR_MISMATCH;
     }
+    if (restored->founders.size > 0) {
+        int err = membership_decode(restored->founders, &memberships->initial);
+        if (err != 0) {
+            return unreadable(node, "IDENTITY", 0, err);
+        }
+    }
     return 0;
+}
+
+void membership_founders(const struct kvapp_node *node, struct buf *out)
+{
+    if (node->config.join[0] == '\0') {
+        struct raft_membership founders;
+        membership_of_list(&node->config.members, &founders);
+        membership_encode(&founders, out);
+    }
 }
 
 /* ---- what was received ---- */

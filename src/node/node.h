@@ -280,6 +280,8 @@ struct restored_memberships {
 };
 /* The newest member of that id, NULL: there is none. */
 const struct raft_member *node_member(const struct kvapp_node *node, uint64_t id);
+/* Appends the encoded members that the cluster begins with; nothing when this server joins one. */
+void membership_founders(const struct kvapp_node *node, struct buf *out);
 /* What storage found, decoded. An error is told with node_fail. */
 int membership_restore(struct kvapp_node *node, const struct storage_restored *restored,
                        struct restored_memberships *ret_memberships);

@@ -296,7 +296,8 @@ static void identity_read(struct opening *opening, int64_t result)
     io_file_close(storage->io, opening->file);
     opening->file = NULL;
     struct identity found;
-    int err = identity_decode(slice_of(opening->bytes.data, (size_t)result), &found);
+    struct slice founders;
+    int err = identity_decode(slice_of(opening->bytes.data, (size_t)result), &found, &founders);
     if (err != 0) {
         opening_fail(opening, err, "%s/IDENTITY: %s", storage->path,
                      err == KV_ERR_VERSION
@@ -315,6 +316,8 @@ static void identity_read(struct opening *opening, int64_t result)
         return;
     }
     storage->identity = found;
+    buf_clear(&storage->founders);
+    buf_append_slice(&storage->founders, founders);
     check_files(opening);
 }
 
@@ -326,9 +329,9 @@ static void identity_opened(struct opening *opening, int64_t result)
     }
     opening->file = opening->op.file;
     buf_clear(&opening->bytes);
-    uint8_t *bytes = buf_extend(&opening->bytes, IDENTITY_SIZE + 1);
+    uint8_t *bytes = buf_extend(&opening->bytes, IDENTITY_SIZE_MAX + 1);
     io_read(opening->storage->io, opening_begin(opening, identity_read), opening->file, 0, bytes,
-            IDENTITY_SIZE + 1);
+            IDENTITY_SIZE_MAX + 1);
 }
 
 /* ---- the directory ---- */

@@ -94,7 +94,7 @@ static void make_opened(struct opening *opening, int64_t result)
     if (!opening->has_identity) {
         /* Any number but 0. */
         storage->identity.incarnation = io_random(storage->io) | 1;
-        identity_encode(&storage->identity, buf_extend(&opening->bytes, IDENTITY_SIZE));
+        identity_encode(&storage->identity, buf_slice(&storage->founders), &opening->bytes);
     } else {
         opening->vote = (struct vote){.first_segment = 1};
         uint8_t *at = buf_extend(&opening->bytes, VOTE_FILE_SIZE);

@@ -202,7 +202,7 @@ static enum snapshot_step take_membership(struct snapshot_walk *walk)
     if (step != SNAPSHOT_CHUNK) {
         return step;
     }
-    if (walk->chunk.raw_size > SNAPSHOT_MEMBERSHIP_SIZE_MAX ||
+    if (walk->chunk.raw_size > STORAGE_MEMBERSHIP_SIZE_MAX ||
         !snapshot_decompress(walk->stored, walk->chunk.raw_size, &walk->membership)) {
         return bad(walk, KV_ERR_DAMAGED, "the membership cannot be decompressed");
     }

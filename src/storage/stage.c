@@ -241,6 +241,7 @@ void storage_restored(struct storage *storage, struct storage_restored *ret_rest
         .path = storage->path,
         .cluster_id = storage->identity.cluster_id,
         .incarnation = storage->identity.incarnation,
+        .founders = buf_slice(&storage->founders),
         .memberships = storage->memberships.at,
         .membership_count = storage->memberships.count,
         .lost_until = storage->vote.wanted.lost_until,

@@ -64,6 +64,7 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
         .cluster_id = options->cluster_id,
         .node_id = options->node_id,
     };
+    buf_append_slice(&storage->founders, options->founders);
     storage->segment_size = sector_round_down(options->segment_size);
     storage->may_repair = options->may_repair;
     storage->vote.storage = storage;
@@ -106,6 +107,7 @@ static void storage_end(struct storage *storage)
     terms_done(&storage->terms);
     membership_list_done(&storage->memberships);
     snapshots_done(&storage->snapshots);
+    buf_done(&storage->founders);
     free(storage->path);
     free(storage);
     handler->closed(context);

@@ -47,11 +47,15 @@ struct storage_handler {
     void (*closed)(void *context);
 };
 
+enum { STORAGE_MEMBERSHIP_SIZE_MAX = 8 * 1024 }; /* bytes of one, however it is encoded */
+
 struct storage_options {
     const char *path;    /* made, with its parents, when it is not there */
     uint64_t cluster_id; /* of a directory that is made anew; 0: `opened` says KV_ERR_NO_IDENTITY in
                             place of making one */
     uint64_t node_id;
+    struct slice founders; /* of a directory that is made anew: the members that the cluster begins
+                              with, in an encoding that is not looked at; empty: it joins others */
     uint64_t segment_size; /* bytes of one log segment, at least 4 MiB, so that every entry fits
                               (less only where all entries are known to be small, as in tests) */
     uint64_t cache_size;   /* bytes of newest entries kept in memory; what is staged or in flight
@@ -63,7 +67,7 @@ struct storage_options {
     void *context;
 };
 
-/* Begins to open the directory; `opened` follows. The options' strings are copied. */
+/* Begins to open the directory; `opened` follows. What the options point to is copied. */
 struct storage *storage_open(struct io *io, const struct storage_options *options);
 
 /*
@@ -80,10 +84,7 @@ struct storage_run {
     uint64_t count;
 };
 
-enum {
-    SNAPSHOT_MEMBERSHIP_SIZE_MAX = 8 * 1024,
-    SNAPSHOT_CHUNK_SIZE_MAX = 2 * 1024 * 1024, /* before compression */
-};
+enum { SNAPSHOT_CHUNK_SIZE_MAX = 2 * 1024 * 1024 /* before compression */ };
 
 /* What a snapshot says of itself. */
 struct storage_snapshot_meta {
@@ -100,10 +101,11 @@ struct storage_membership {
 };
 
 struct storage_restored {
-    const char *path;     /* of the directory; valid until storage_close */
-    uint64_t cluster_id;  /* as the directory's identity says */
-    uint64_t incarnation; /* not 0; drawn when the directory was made, so a wiped server has a new
-                             one */
+    const char *path;      /* of the directory; valid until storage_close */
+    uint64_t cluster_id;   /* as the directory's identity says */
+    uint64_t incarnation;  /* not 0; drawn when the directory was made, so a wiped server has a new
+                              one */
+    struct slice founders; /* as its identity says; valid until storage_close */
     /* Those that the start found behind the snapshot; indexes rise. Valid until storage_close. */
     const struct storage_membership *memberships;
     size_t membership_count;

@@ -60,6 +60,7 @@ struct storage {
     void *context;
     char *path;
     struct identity identity;
+    struct buf founders;
     uint64_t segment_size;
     bool may_repair;
     uint64_t aside_newest; /* number of the newest directory damaged-* that the start found */

@@ -153,7 +153,7 @@ void storage_snapshot_begin(struct storage *storage, struct storage_snapshot_tak
 {
     CHECK(storage->snapshots.taking == NULL);
     CHECK(meta->index > 0);
-    CHECK(meta->membership.size <= SNAPSHOT_MEMBERSHIP_SIZE_MAX);
+    CHECK(meta->membership.size <= STORAGE_MEMBERSHIP_SIZE_MAX);
     struct snapshot_taking *taking = memory_new(1, sizeof *taking);
     taking->owner = owner;
     taking->header = (struct snapshot_header){

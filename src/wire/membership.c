@@ -1,7 +1,6 @@
 #include "wire/membership.h"
 
 #include "base/assert.h"
-#include "base/members.h"
 #include "kvapp/err.h"
 
 #include <string.h>
@@ -33,6 +32,21 @@ void membership_encode(const struct raft_membership *membership, struct buf *out
                              (member->voter_old ? FLAG_VOTER_OLD : 0u) |
                              (member->keep_learner ? FLAG_KEEP_LEARNER : 0u));
         buf_put_sized(out, slice_of_string(member->address));
+    }
+}
+
+void membership_of_list(const struct members *members, struct raft_membership *ret_membership)
+{
+    *ret_membership = (struct raft_membership){.count = members->count};
+    for (size_t i = 0; i < members->count; i++) {
+        size_t at = 0;
+        for (size_t other = 0; other < members->count; other++) {
+            at += members->at[other].id < members->at[i].id;
+        }
+        struct raft_member *member = &ret_membership->members[at];
+        member->id = members->at[i].id;
+        member->voter = true;
+        memcpy(member->address, members->at[i].address, sizeof member->address);
     }
 }
 

@@ -11,6 +11,7 @@
 #define WIRE_MEMBERSHIP_H
 
 #include "base/bytes.h"
+#include "base/members.h"
 #include "kvapp/raft.h"
 
 void membership_encode(const struct raft_membership *membership, struct buf *out);
@@ -18,6 +19,9 @@ void membership_encode(const struct raft_membership *membership, struct buf *out
 /* 0; KV_ERR_VERSION; KV_ERR_MALFORMED: also when ids do not rise or an address is no "host:port".
  * Whether it makes sense to Raft is for the core. */
 int membership_decode(struct slice payload, struct raft_membership *ret_membership);
+
+/* All of the list vote; the ids rise then, as they do in every membership. */
+void membership_of_list(const struct members *members, struct raft_membership *ret_membership);
 
 /* A member's address, "host:port", as a string; KV_ERR_MALFORMED when it is none. */
 int membership_address_decode(struct slice bytes, char ret_address[RAFT_ADDRESS_SIZE]);

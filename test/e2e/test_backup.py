@@ -387,6 +387,26 @@ def killed_while_it_recovers_it_can_be_called_again(env):
 
 
 @case(timeout=60)
+def a_directory_whose_log_names_no_members_yet_is_recovered(env):
+    """They are known for good only when all have met; the founders are in each directory."""
+    cluster = env.cluster(start=False)
+    for server in cluster.servers[:2]:
+        server.start()
+    cluster.wait_leader()
+    with cluster.client() as client:
+        client.put(b"early", b"write")
+    survivor = cluster.wait_leader()
+    for server in cluster.running:
+        server.kill()
+    done = env.run("recover", survivor.data)
+    expect_equal(done.returncode, 0, "exit status: %r" % done.stderr)
+    expect(b"  members    1=" + cluster.servers[0].address.encode() in done.stdout, "members",
+           done.stdout)
+    expect_equal(env.run("recover", "--yes", survivor.data).returncode, 0, "exit status")
+    check_alone(survivor, {b"early": b"write"})
+
+
+@case(timeout=60)
 def the_most_recent_directory_is_the_advice(env):
     cluster = env.cluster()
     fill(cluster, 30, 100)

@@ -17,7 +17,7 @@ from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=w
 
 SMALL = ["--segment-size", "4M"]
 LOG = "log-%016x"
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 FLIP_SECONDS_MAX = 12.0
 HARM_SECONDS_MAX = 10.0
 SERVER_SAMPLES = 24
@@ -446,7 +446,8 @@ def memberships_are_shown_with_their_members(env):
     for sentence in ("at 2: " + words, "  " + words, "members of two sets 1=a:1, "
                      "2=b:2 (joins the voters), 3=c:3 (leaves, incarnation 0000000000000007), "
                      "4=d:4 (becomes a learner)",
-                     "a membership that this version does not know (%d bytes)" % len(unknown)):
+                     "members in an encoding that this version does not know (%d bytes)"
+                     % len(unknown)):
         expect(sentence in text, "the text has %r:" % sentence, text)
     found, _ = inspect(env, data, "--entries")
     expect_equal([entry["command"] for entry in found["entries"]], ["membership"] * 3, "commands")

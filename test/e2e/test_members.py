@@ -3,6 +3,7 @@ Who takes part, and who leads, on real servers: members are added, promoted, rem
 moved, also while clients write; leaders hand over; snapshots are taken on demand.
 """
 
+import json
 import os
 import re
 import shutil
@@ -496,6 +497,25 @@ def leadership_is_transferred(env):
     expect_equal(done.returncode, 2, "exit status")
     expect(b"node 9 is no voter" in done.stderr, "why", done.stderr)
     check_all_there(cluster, load.stop())
+
+
+@case(timeout=60)
+def a_founder_knows_the_first_members_from_its_directory(env):
+    """Started with --join from its second start on, before any log says who the members are."""
+    cluster = env.cluster(start=False)
+    for server in cluster.servers:
+        server.start()
+        wait_until(server.status, 10, "it serves")
+        expect_equal(server.terminate(), 0, "exit status")
+        found = json.loads(env.run("inspect", "--json", server.data).stdout)
+        founders = found["identity"]["founders"]["members"]
+        expect_equal([member["address"] for member in founders],
+                     [other.address for other in cluster.servers], "founders")
+        known = next(other for other in cluster.servers if other is not server)
+        server.arguments = env.joining(server, known)
+    cluster.start()
+    with cluster.client() as client:
+        client.put(b"k", b"v")
 
 
 @case(timeout=90)

@@ -331,11 +331,14 @@ class Environment:
         """A new server for a cluster, of which it is to become a member; not started."""
         folder = os.path.dirname(cluster.servers[0].data)
         server = Server(self.binary, number, self.ports.take(), folder, [])
-        server.arguments = ["--node-id", str(number), "--bind", server.address,
-                            "--join", cluster.running[0].address, "--data-dir", server.data,
-                            "--io", self.io] + list(arguments)
+        server.arguments = self.joining(server, cluster.running[0]) + list(arguments)
         self.servers.append(server)
         return server
+
+    def joining(self, server, known):
+        """The command line of a server that joins by another one."""
+        return ["--node-id", str(server.id), "--bind", server.address, "--join", known.address,
+                "--data-dir", server.data, "--io", self.io]
 
     def lone_server(self, arguments):
         """A server with exactly these arguments; not started."""

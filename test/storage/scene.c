@@ -61,6 +61,7 @@ void scene_init(struct scene *scene, struct io *io, const char *path)
                 .path = path,
                 .cluster_id = 0xc1,
                 .node_id = 7,
+                .founders = slice_of_string("those who began"),
                 .segment_size = 16 * 1024,
                 .cache_size = 1024 * 1024,
                 .handler = &handler,

@@ -488,7 +488,9 @@ static void a_damaged_identity_is_refused(void **state)
     (void)state;
     struct subject *subject = subject_new(8192, 1, (enum ending[]){BY_CLOSE});
     struct storage_restored restored;
-    for (size_t at = 0; at < IDENTITY_SIZE; at++) {
+    size_t size = disk_bytes(subject->disk, "data/IDENTITY")->size;
+    assert_true(size > IDENTITY_HEADER_SIZE);
+    for (size_t at = 0; at < size; at++) {
         struct disk *disk = disk_copy(subject->disk);
         disk_bytes(disk, "data/IDENTITY")->data[at] ^= 0x40;
         assert_int_equal(open_copy(disk, &restored), KV_ERR_DAMAGED);
@@ -536,7 +538,8 @@ static void a_later_format_is_refused_as_such(void **state)
     struct storage_restored restored;
     struct identity identity = {.cluster_id = 0xc1, .node_id = 7};
     struct disk *disk = disk_copy(subject->disk);
-    change_version(disk_bytes(disk, "data/IDENTITY")->data, IDENTITY_SIZE, 0);
+    struct buf *identity_file = disk_bytes(disk, "data/IDENTITY");
+    change_version(identity_file->data, identity_file->size, 0);
     assert_int_equal(open_copy(disk, &restored), KV_ERR_VERSION);
 
     disk = disk_copy(subject->disk);

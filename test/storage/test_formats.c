@@ -328,33 +328,61 @@ static void an_identity_comes_back_as_it_was(void **state)
 {
     (void)state;
     const struct identity identity = {.cluster_id = 1, .node_id = 2, .incarnation = 3};
-    uint8_t bytes[IDENTITY_SIZE];
+    struct buf bytes = {0};
     struct identity found;
-    identity_encode(&identity, bytes);
-    struct slice file = slice_of(bytes, sizeof bytes);
-    assert_int_equal(identity_decode(file, &found), 0);
+    struct slice founders;
+    identity_encode(&identity, slice_of_string("they"), &bytes);
+    assert_int_equal(identity_decode(buf_slice(&bytes), &found, &founders), 0);
     assert_int_equal(found.cluster_id, 1);
     assert_int_equal(found.node_id, 2);
     assert_int_equal(found.incarnation, 3);
-    put_u64(bytes + 32, 0);
-    put_u64(bytes, hash_bytes(bytes + 8, IDENTITY_SIZE - 8));
-    assert_int_equal(identity_decode(file, &found), KV_ERR_DAMAGED);
+    assert_true(slice_equal(founders, slice_of_string("they")));
+    put_u64(bytes.data + 32, 0);
+    put_u64(bytes.data, hash_bytes(bytes.data + 8, bytes.size - 8));
+    assert_int_equal(identity_decode(buf_slice(&bytes), &found, &founders), KV_ERR_DAMAGED);
+    buf_done(&bytes);
 }
 
-/* The one before had no incarnation. */
+static void an_identity_has_no_more_founders_than_fit(void **state)
+{
+    (void)state;
+    const struct identity identity = {.cluster_id = 1, .node_id = 2, .incarnation = 3};
+    uint8_t many[STORAGE_MEMBERSHIP_SIZE_MAX] = {0};
+    struct buf bytes = {0};
+    struct identity found;
+    struct slice founders;
+    identity_encode(&identity, slice_of(many, sizeof many), &bytes);
+    assert_int_equal(identity_decode(buf_slice(&bytes), &found, &founders), 0);
+    assert_int_equal(founders.size, sizeof many);
+    buf_put_u8(&bytes, 0);
+    put_u64(bytes.data, hash_bytes(bytes.data + 8, bytes.size - 8));
+    assert_int_equal(identity_decode(buf_slice(&bytes), &found, &founders), KV_ERR_DAMAGED);
+    buf_done(&bytes);
+}
+
+/* Those before had no incarnation, or no founders. */
 static void an_identity_of_another_version_is_known_as_such_whatever_its_size(void **state)
 {
     (void)state;
     const struct identity identity = {.cluster_id = 1, .node_id = 2, .incarnation = 3};
-    uint8_t bytes[IDENTITY_SIZE];
+    struct buf bytes = {0};
     struct identity found;
-    for (size_t size = 16; size <= IDENTITY_SIZE; size++) {
-        identity_encode(&identity, bytes);
-        assert_int_equal(identity_decode(slice_of(bytes, size - 1), &found), KV_ERR_DAMAGED);
-        put_u32(bytes + 12, LAYOUT_VERSION - 1);
-        put_u64(bytes, hash_bytes(bytes + 8, size - 8));
-        assert_int_equal(identity_decode(slice_of(bytes, size), &found), KV_ERR_VERSION);
+    struct slice founders;
+    identity_encode(&identity, slice_of_string("they"), &bytes);
+    size_t whole = bytes.size;
+    for (size_t size = 16; size <= whole; size++) {
+        struct slice part = slice_of(bytes.data, size);
+        if (size < whole) {
+            assert_int_equal(identity_decode(part, &found, &founders), KV_ERR_DAMAGED);
+        }
+        uint64_t hash = get_u64(bytes.data);
+        put_u32(bytes.data + 12, LAYOUT_VERSION - 1);
+        put_u64(bytes.data, hash_bytes(bytes.data + 8, size - 8));
+        assert_int_equal(identity_decode(part, &found, &founders), KV_ERR_VERSION);
+        put_u32(bytes.data + 12, LAYOUT_VERSION);
+        put_u64(bytes.data, hash);
     }
+    buf_done(&bytes);
 }
 
 static void the_newest_whole_vote_slot_counts(void **state)
@@ -469,6 +497,7 @@ int main(void)
         cmocka_unit_test(snapshot_names_are_read_strictly),
         cmocka_unit_test(an_impossible_snapshot_header_is_damaged),
         cmocka_unit_test(an_identity_comes_back_as_it_was),
+        cmocka_unit_test(an_identity_has_no_more_founders_than_fit),
         cmocka_unit_test(an_identity_of_another_version_is_known_as_such_whatever_its_size),
         cmocka_unit_test(the_newest_whole_vote_slot_counts),
         cmocka_unit_test(a_vote_is_echoed_when_both_slots_say_the_same),

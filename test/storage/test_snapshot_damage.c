@@ -284,7 +284,7 @@ chunks_that_do_not_fit_together_are_damage_though_their_checksums_are_right(void
         {CHUNK_MEMBERSHIP, CHUNK_SEQUENCE, 1},
         {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, size - 1},
         {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, size + 1},
-        {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, SNAPSHOT_MEMBERSHIP_SIZE_MAX + 1},
+        {CHUNK_MEMBERSHIP, CHUNK_RAW_SIZE, STORAGE_MEMBERSHIP_SIZE_MAX + 1},
         {CHUNK_FIRST, CHUNK_SEQUENCE, 2},
         {CHUNK_THIRD, CHUNK_SEQUENCE, 2},
         {CHUNK_SECOND, CHUNK_RAW_SIZE, 0},

@@ -227,6 +227,20 @@ static void an_empty_directory_is_made_only_for_a_cluster(void **state)
     disk_free(disk);
 }
 
+static void a_directory_keeps_the_founders_that_it_was_made_with(void **state)
+{
+    struct bench *bench = *state;
+    struct slice named[] = {slice_of_string("others"), {0}};
+    for (size_t i = 0; i < 2; i++) {
+        scene_close(&bench->scene);
+        bench->scene.options.founders = named[i];
+        assert_int_equal(scene_open(&bench->scene), 0);
+        struct storage_restored restored;
+        storage_restored(bench->scene.storage, &restored);
+        assert_true(slice_equal(restored.founders, slice_of_string("those who began")));
+    }
+}
+
 /* Made anew, a directory is another one, though of the same node and cluster. */
 static void a_directory_that_was_emptied_has_another_incarnation(void **state)
 {
@@ -351,6 +365,7 @@ int main(void)
         CASE(votes_alone_are_not_taken_for_a_new_directory),
         CASE(a_snapshot_with_the_votes_of_a_new_directory_is_refused),
         CASE(an_empty_directory_is_made_only_for_a_cluster),
+        CASE(a_directory_keeps_the_founders_that_it_was_made_with),
         CASE(a_directory_that_was_emptied_has_another_incarnation),
         CASE(memberships_are_those_of_the_log_behind_the_snapshot),
         CASE(a_start_that_is_closed_does_not_answer_though_its_operation_fails),
