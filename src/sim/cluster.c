@@ -92,6 +92,13 @@ static void bury(struct server *server)
     server->paused_leading = false;
 }
 
+static uint64_t disk_errors(const struct simulation *simulation)
+{
+    const uint64_t *faults = sim_world_counters(simulation->world)->faults;
+    return faults[SIM_FAULT_READ_ERROR] + faults[SIM_FAULT_WRITE_ERROR] +
+           faults[SIM_FAULT_SYNC_ERROR];
+}
+
 /* One of the members, as who starts a server would look it up. */
 static void draw_join(struct server *server)
 {
@@ -146,6 +153,7 @@ void cluster_start(struct server *server)
         trace_wanted(simulation->options->trace, TRACE_DEBUG) ? KVAPP_LOG_DEBUG : KVAPP_LOG_INFO;
     char error[512];
     server->view.fresh = true;
+    server->disk_errors = disk_errors(server->cluster->simulation);
     int err = node_new_on(server->io, &options, error, sizeof error, &server->node);
     if (err != 0) {
         simulation_fail(simulation, "start", "%s cannot be made: %s", server->name, error);
@@ -191,6 +199,7 @@ void cluster_wipe(struct server *server, uint64_t down_us)
     CHECK(sim_disk_make_path(server->host, "/data") == 0);
     server->before_wipe = server->view;
     server->view = (struct view){0};
+    server->founder = !server->joins;
     server->wiped = true;
 }
 
@@ -218,7 +227,7 @@ static bool may_end(struct simulation *simulation, const struct server *server, 
     switch (err) {
     case KV_ERR_IO:
         simulation_reached(simulation, REACHED_DISK_FAILED);
-        return server->may_be_hurt;
+        return server->may_be_hurt && disk_errors(simulation) > server->disk_errors;
     case KV_ERR_FULL:
         return !opened && counters->faults[SIM_FAULT_NO_SPACE] > 0;
     case KV_ERR_DAMAGED:
@@ -379,6 +388,7 @@ static void make_server(struct cluster *cluster, size_t number)
     server->supervisor.run = supervise;
     server->supervised = true;
     server->joins = number >= cluster->first_count;
+    server->founder = !server->joins;
     CHECK(sim_host_number(server->host) == number);
     CHECK(sim_disk_make_path(server->host, "/data") == 0);
 }

@@ -30,15 +30,17 @@ struct server {
     struct io *io;
     struct kvapp_node *node; /* NULL: down */
     struct sim_event supervisor;
-    bool supervised;     /* is started again when it ends */
-    bool stopping;       /* asked to end cleanly */
-    bool joins;          /* is started with --join, not with the list of the first members */
-    bool refused;        /* its log is damaged, and it said so */
-    bool retired;        /* removed, and gone */
-    bool wiped;          /* its disk was wiped when the others knew it */
-    bool may_be_hurt;    /* its disk was made to fail or rot: within the budget */
-    bool paused_leading; /* it led when it was paused, and has had no turn since */
-    bool muted;          /* what it logs is no part of the run any more */
+    uint64_t disk_errors; /* that there were anywhere, when it was started */
+    bool supervised;      /* is started again when it ends */
+    bool stopping;        /* asked to end cleanly */
+    bool joins;           /* is started with --join, not with the list of the first members */
+    bool founder;         /* its directory names the first members */
+    bool refused;         /* its log is damaged, and it said so */
+    bool retired;         /* removed, and gone */
+    bool wiped;           /* its disk was wiped when the others knew it */
+    bool may_be_hurt;     /* its disk was made to fail or rot: within the budget */
+    bool paused_leading;  /* it led when it was paused, and has had no turn since */
+    bool muted;           /* what it logs is no part of the run any more */
     struct view view;
     struct view before_wipe; /* of a wiped one: what its disk had promised */
 };

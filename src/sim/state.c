@@ -101,6 +101,9 @@ void state_look_recovered(struct simulation *simulation, struct server *server)
     if (raft == NULL || server->node->storage == NULL) {
         return;
     }
+    struct storage_restored restored;
+    storage_restored(server->node->storage, &restored);
+    server->founder = restored.founders.size > 0;
     struct view before = *view;
     view->log = NULL;
     view->log_count = 0;

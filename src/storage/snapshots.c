@@ -8,6 +8,7 @@
 
 void snapshots_init(struct snapshots *snapshots)
 {
+    *snapshots = (struct snapshots){0};
     list_init(&snapshots->works);
 }
 

@@ -276,6 +276,33 @@ static void the_only_snapshot_of_a_trimmed_log_may_be_lost(void **state)
     disk_free(disk);
 }
 
+/* Simulated seed 134560: the start went on with the one that it had set aside. */
+static void a_snapshot_is_set_aside_with_the_log_behind_it(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new();
+    struct scene scene;
+    begin(&scene, disk);
+    assert_int_equal(scene_open(&scene), 0);
+    storage_vote(scene.storage, TERM, VOTED_FOR);
+    write_entries(&scene, ENTRIES);
+    struct shots shots;
+    shots_init(&shots, &scene);
+    assert_true(shots_take(&shots, 2, TERM));
+    assert_true(shots_take(&shots, 4, TERM));
+    shots_done(&shots);
+    end(&scene);
+    spoil(disk, first_path, DAMAGED);
+    struct storage_restored restored = open_and_look(&scene, disk);
+    assert_lost(&restored, ENTRIES);
+    assert_int_equal(restored.membership.size, 0);
+    assert_int_equal(storage_snapshot_newest(scene.storage), 0);
+    assert_int_equal(storage_snapshot_oldest(scene.storage), 0);
+    end(&scene);
+    assert_non_null(disk_bytes(disk, "data/damaged-0001/snapshot-0000000000000004"));
+    disk_free(disk);
+}
+
 /* ---- crashes ---- */
 
 static void a_crash_on_the_way_changes_nothing_of_what_is_said(void **state)
@@ -325,6 +352,7 @@ int main(void)
         cmocka_unit_test(a_log_may_be_lost_again_before_it_is_repaired),
         cmocka_unit_test(a_log_that_was_marked_is_set_aside_by_the_next_start),
         cmocka_unit_test(the_only_snapshot_of_a_trimmed_log_may_be_lost),
+        cmocka_unit_test(a_snapshot_is_set_aside_with_the_log_behind_it),
         cmocka_unit_test(a_crash_on_the_way_changes_nothing_of_what_is_said),
     };
     return cmocka_run_group_tests_name("a log that is repaired", tests, NULL, NULL);
