@@ -285,7 +285,7 @@ static void free_parts(struct kvapp_node *node)
     buf_done(&node->received_memberships);
     buf_done(&node->writes);
     raft_free(node->raft);
-    snapshot_done(&node->snapshot);
+    snapshot_done(node);
     restore_done(&node->restore);
     kv_free(node->kv);
     if (node->signal_started) {
@@ -362,6 +362,7 @@ int node_new_on(struct io *io, const struct kvapp_node_options *options, char *e
     list_init(&node->stuck);
     list_init(&node->inbound);
     reads_init(&node->reads);
+    snapshot_init(node);
     backups_init(node);
     tracker_init(&node->tracker, TRACKER_CAPACITY);
     io_timer_init(&node->wake, woken);

@@ -15,6 +15,9 @@
 
 enum {
     RETRY_US = 10 * 1000 * 1000, /* after one that did not fit the disk */
+    /* Between two chunks, each of which takes a fraction of it: what is asked meanwhile waits for
+     * one chunk seldom, and never for two. */
+    PAUSE_US = 300,
 };
 
 STATIC_CHECK((int)KV_CHUNK_SIZE_MAX <= (int)SNAPSHOT_CHUNK_SIZE_MAX, "every chunk fits");
@@ -56,8 +59,12 @@ static bool members_are_known(const struct kvapp_node *node)
     return raft_membership_at(node->raft, kv_applied_index(node->kv))->count > 0;
 }
 
-static void let_go(struct snapshot *snapshot, enum snapshot_taking_state state)
+static void let_go(struct kvapp_node *node, enum snapshot_taking_state state)
 {
+    struct snapshot *snapshot = &node->snapshot;
+    if (snapshot->state == SNAPSHOT_PAUSING) {
+        io_timer_cancel(node->io, &snapshot->pause);
+    }
     if (snapshot->frozen != NULL) {
         snapshot->releasing = snapshot->frozen;
         snapshot->frozen = NULL;
@@ -68,7 +75,7 @@ static void let_go(struct snapshot *snapshot, enum snapshot_taking_state state)
 
 static void failed(struct kvapp_node *node, int err, const char *sentence)
 {
-    let_go(&node->snapshot, SNAPSHOT_IDLE);
+    let_go(node, SNAPSHOT_IDLE);
     node->snapshot.retry_us = io_now_us(node->io) + RETRY_US;
     admin_snapshot_failed(node, err, sentence);
     if (err == KV_ERR_IO) {
@@ -89,8 +96,19 @@ static void answered(struct storage_snapshot_taking *taking, int err, const char
     } else if (snapshot->state == SNAPSHOT_COMMITTING) {
         snapshot->state = SNAPSHOT_TAKEN;
     } else {
-        snapshot->state = SNAPSHOT_WRITING;
+        snapshot->state = SNAPSHOT_PAUSING;
+        io_timer_set(node->io, &snapshot->pause, io_now_us(node->io) + PAUSE_US);
     }
+}
+
+static void pause_over(struct io_timer *timer)
+{
+    CONTAINER_OF(timer, struct snapshot, pause)->state = SNAPSHOT_WRITING;
+}
+
+void snapshot_init(struct kvapp_node *node)
+{
+    io_timer_init(&node->snapshot.pause, pause_over);
 }
 
 static void begin(struct kvapp_node *node)
@@ -160,7 +178,7 @@ void snapshot_compact(struct kvapp_node *node)
           " on",
           snapshot->index, (io_now_us(node->io) - snapshot->began_us) / 1000,
           storage_snapshot_oldest(node->storage) + 1);
-    let_go(snapshot, SNAPSHOT_IDLE);
+    let_go(node, SNAPSHOT_IDLE);
     step_compacted(node);
 }
 
@@ -168,16 +186,17 @@ void snapshot_stop(struct kvapp_node *node)
 {
     struct snapshot *snapshot = &node->snapshot;
     if (snapshot->state == SNAPSHOT_TAKEN || snapshot->state == SNAPSHOT_COMMITTING) {
-        let_go(snapshot, snapshot->state); /* It is written; only its name is missing. */
+        let_go(node, snapshot->state); /* It is written; only its name is missing. */
     } else if (snapshot->state != SNAPSHOT_IDLE && snapshot->state != SNAPSHOT_ABANDONED) {
-        let_go(snapshot, SNAPSHOT_ABANDONED);
+        let_go(node, SNAPSHOT_ABANDONED);
         storage_snapshot_abandon(node->storage);
     }
 }
 
-void snapshot_done(struct snapshot *snapshot)
+void snapshot_done(struct kvapp_node *node)
 {
-    let_go(snapshot, SNAPSHOT_IDLE);
+    struct snapshot *snapshot = &node->snapshot;
+    let_go(node, SNAPSHOT_IDLE);
     if (snapshot->releasing != NULL) {
         CHECK(kv_snapshot_release(snapshot->releasing, SIZE_MAX));
     }

@@ -21,7 +21,8 @@ enum {
 enum snapshot_taking_state {
     SNAPSHOT_IDLE,
     SNAPSHOT_WAITING, /* for the disk */
-    SNAPSHOT_WRITING, /* the next chunk may come */
+    SNAPSHOT_PAUSING, /* before the next chunk */
+    SNAPSHOT_WRITING, /* it may come */
     SNAPSHOT_COMMITTING,
     SNAPSHOT_TAKEN,     /* and Raft has not heard of it yet */
     SNAPSHOT_ABANDONED, /* and the storage has not said so yet */
@@ -31,6 +32,7 @@ struct snapshot {
     enum snapshot_taking_state state;
     struct storage_snapshot_taking taking;
     struct kv_snapshot *frozen;
+    struct io_timer pause;
     struct kv_snapshot *releasing; /* its memory goes back piece by piece */
     struct buf chunk;
     uint64_t index;
@@ -95,6 +97,7 @@ struct restore {
 };
 
 /* snapshot.c */
+void snapshot_init(struct kvapp_node *node);
 void snapshot_take(struct kvapp_node *node);
 /*
  * Has one taken as soon as possible, even if none is due. Returns the applied index, 0 when nothing
@@ -104,7 +107,7 @@ void snapshot_take(struct kvapp_node *node);
 uint64_t snapshot_ask(struct kvapp_node *node);
 void snapshot_compact(struct kvapp_node *node);
 void snapshot_stop(struct kvapp_node *node);
-void snapshot_done(struct snapshot *snapshot);
+void snapshot_done(struct kvapp_node *node);
 
 /* restore.c: node->kv is replaced by what the newest snapshot holds, then `finished`; what was
  * replaced is given back bit by bit, in turns */
