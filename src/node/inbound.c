@@ -125,11 +125,19 @@ static void close_older(struct kvapp_node *node, uint64_t from, enum peer_purpos
 /* Once, not as often as it tries. */
 static void report_refused(struct kvapp_node *node, uint64_t from, int verdict, const char *text)
 {
-    if (from != node->refused_from || verdict != node->refused_verdict) {
-        node->refused_from = from;
-        node->refused_verdict = verdict;
-        TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
+    size_t at = 0;
+    while (at < MEMBERS_MAX && node->refusals[at].from != from) {
+        at++;
     }
+    if (at < MEMBERS_MAX && node->refusals[at].verdict == verdict) {
+        return;
+    }
+    if (at == MEMBERS_MAX) {
+        at = node->refusal_next;
+        node->refusal_next = (at + 1) % MEMBERS_MAX;
+    }
+    node->refusals[at] = (struct refusal){from, verdict};
+    TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
 }
 
 void inbound_judge(struct kvapp_node *node)

@@ -178,9 +178,9 @@ struct kvapp_node {
     bool joining; /* the storage is being closed, and then it joins */
     struct list inbound;
     size_t inbound_count;
-    uint64_t refused_from; /* who greeted last in vain, and why */
-    int refused_verdict;
-    struct buf inbox; /* records: from u64, type u8, size u32, payload */
+    struct refusal refusals[MEMBERS_MAX]; /* that were said */
+    size_t refusal_next;                  /* the one to be replaced next */
+    struct buf inbox;                     /* records: from u64, type u8, size u32, payload */
 
     uint64_t cluster_id;             /* 0: not yet known, for this server is to join one */
     uint64_t incarnation;            /* of the data directory */

@@ -97,6 +97,12 @@ struct inbound {
     bool closing;
 };
 
+/* Who greeted in vain, and why. */
+struct refusal {
+    uint64_t from;
+    int verdict;
+};
+
 /* links.c, feed.c, inbound.c */
 void link_init(struct link *link, struct kvapp_node *node, uint64_t id, const char *address,
                enum peer_purpose purpose);
