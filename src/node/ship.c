@@ -193,7 +193,7 @@ int ship_frame(struct link *link, const struct frame *frame)
         end(ship, false, "it is not wanted now");
         break;
     case SNAPSHOT_DAMAGED:
-        link->node->snapshot.renew = true;
+        snapshot_renew(link->node);
         end(ship, false, "it came damaged: a new one is taken");
         break;
     case SNAPSHOT_FAILED:

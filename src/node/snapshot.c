@@ -52,6 +52,12 @@ uint64_t snapshot_ask(struct kvapp_node *node)
     return node->snapshot.wanted;
 }
 
+void snapshot_renew(struct kvapp_node *node)
+{
+    node->snapshot.renew = true;
+    node->snapshot.retry_us = 0; /* Somebody waits for it: the disk may have room again. */
+}
+
 /* A snapshot says who took part at its index. A server that joined, or forgot the list that it was
  * begun with, learns that from the first membership in the log. */
 static bool members_are_known(const struct kvapp_node *node)

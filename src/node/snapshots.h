@@ -105,6 +105,9 @@ void snapshot_take(struct kvapp_node *node);
  * is tried again every ten seconds.
  */
 uint64_t snapshot_ask(struct kvapp_node *node);
+/* The newest one seems to be damaged: has another one taken at once, and tried again when asked
+ * again. */
+void snapshot_renew(struct kvapp_node *node);
 void snapshot_compact(struct kvapp_node *node);
 void snapshot_stop(struct kvapp_node *node);
 void snapshot_done(struct kvapp_node *node);
