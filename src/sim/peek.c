@@ -1,10 +1,17 @@
 #include "sim/peek.h"
 
 #include "raft/internal.h"
+#include "storage/store.h"
 
 bool peek_term_is_durable(const struct raft *raft)
 {
     return term_is_durable(raft);
+}
+
+void peek_vote(const struct storage *storage, uint64_t *ret_term, uint64_t *ret_voted_for)
+{
+    *ret_term = storage->vote.newest.term;
+    *ret_voted_for = storage->vote.newest.voted_for;
 }
 
 bool peek_window_is_full(const struct raft *raft)

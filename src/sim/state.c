@@ -204,6 +204,15 @@ static void look_term(struct simulation *simulation, struct server *server)
     if (peek_term_is_durable(raft)) {
         view->durable_term = term;
         view->durable_vote = voted_for;
+    } else if (server->node->storage != NULL) {
+        /* One turn may bring that a vote is on the disk, and the next term. */
+        uint64_t on_disk;
+        uint64_t vote_on_disk;
+        peek_vote(server->node->storage, &on_disk, &vote_on_disk);
+        if (on_disk > view->durable_term) {
+            view->durable_term = on_disk;
+            view->durable_vote = vote_on_disk;
+        }
     }
 }
 
