@@ -118,7 +118,9 @@ static bool must_be_gone(const struct cluster *cluster, const struct server *ser
 {
     const struct ledger *ledger = cluster->simulation->ledger;
     const struct record *newest = roster_newest(ledger, server);
-    if (newest == NULL || membership_find(newest->membership, server->number + 1) == NULL) {
+    /* One that was never committed may be newer than all: who was to be a member by it waits. */
+    if (newest == NULL || newest->index >= ledger->membership->index ||
+        membership_find(newest->membership, server->number + 1) == NULL) {
         return false;
     }
     const struct raft_membership *members = ledger->membership->membership;
