@@ -46,7 +46,8 @@
     X(NO_IDENTITY, -30, "storage", "the data directory belongs to no cluster yet")                 \
     X(REMOVED, -31, "raft", "the server was removed from the cluster")                             \
     X(DIVERGED, -32, "raft", "the server's state differs from the leader's")                       \
-    X(REFUSED, -33, "raft", "the change was refused")
+    X(REFUSED, -33, "raft", "the change was refused")                                              \
+    X(OUTDATED, -34, "storage", "the data directory is an older copy of what it was")
 
 enum kv_err {
 #define KV_ERR_ENUM(code, number, kind, sentence) KV_ERR_##code = (number),

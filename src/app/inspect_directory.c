@@ -460,6 +460,10 @@ static void look_for_loss(struct inspection *inspection)
                         "something of them was damaged; the next start goes on with it",
                         vote->aside);
     }
+    if (vote->outdated) {
+        inspection_find(inspection, VERDICT_REFUSED, "VOTE", UINT64_MAX,
+                        "the directory is an older copy of what it was, as its leader once found");
+    }
     if (vote->lost_until != 0) {
         inspection_note(inspection,
                         "the log was lost in term %" PRIu64

@@ -101,6 +101,7 @@ static json_t *votes_json(const struct inspection *inspection)
                 bounded ? json_integer((json_int_t)vote->lost_until) : json_null());
             set_number(object, "lost_term", vote->lost_term);
             set_number(object, "aside", vote->aside);
+            set(object, "outdated", json_boolean(vote->outdated));
         }
         CHECK(json_array_append_new(votes, object) == 0);
     }

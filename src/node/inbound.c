@@ -80,6 +80,32 @@ static int judge_member(const struct kvapp_node *node, const struct peer_hello *
     return 0;
 }
 
+/*
+ * A leader knows what a member has acknowledged to it, and what of that is committed: no member
+ * ever goes back behind it, unless it knows of the loss. Other servers know of no promises, and
+ * have nothing to compare with.
+ */
+static int judge_age(const struct kvapp_node *node, const struct peer_hello *hello, char *text,
+                     size_t text_size)
+{
+    uint64_t match = raft_match_index(node->raft, hello->from);
+    if (match == 0 || hello->purpose != PEER_MESSAGES || hello->term > raft_term(node->raft)) {
+        return 0;
+    }
+    uint64_t kept = match < node->commit_index ? match : node->commit_index;
+    bool is_whole = hello->lost || hello->last_index >= kept;
+    if (hello->term == raft_term(node->raft) && is_whole) {
+        return 0;
+    }
+    (void)snprintf(text, text_size,
+                   "node %" PRIu64 " comes back in term %" PRIu64 " with a log up to entry %" PRIu64
+                   ", but has acknowledged entry %" PRIu64 " in term %" PRIu64
+                   ": its data directory is an older copy. Replace it by a server with a new id "
+                   "(member replace) that starts with --join",
+                   hello->from, hello->term, hello->last_index, match, raft_term(node->raft));
+    return KV_ERR_OUTDATED;
+}
+
 /* What is wrong with a greeting; 0: nothing. */
 static int judge(const struct kvapp_node *node, const struct peer_hello *hello, char *text,
                  size_t text_size)
@@ -106,7 +132,8 @@ static int judge(const struct kvapp_node *node, const struct peer_hello *hello, 
                        hello->from, hello->to, node->config.id);
         return KV_ERR_FOREIGN;
     }
-    return judge_member(node, hello, text, text_size);
+    int err = judge_member(node, hello, text, text_size);
+    return err != 0 ? err : judge_age(node, hello, text, text_size);
 }
 
 /* A member that connects again has lost its old connection, even if we have not noticed. */
@@ -149,7 +176,7 @@ void inbound_judge(struct kvapp_node *node)
             .incarnation = inbound->incarnation,
             .membership_index = inbound->membership_index,
         };
-        char text[320];
+        char text[400];
         if (inbound->from != 0 && !inbound->closing &&
             judge_member(node, &said, text, sizeof text) != 0) {
             TRACE(&node->trace, TRACE_WARN, "a server is not listened to any more: %s", text);
@@ -172,7 +199,7 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     if (node->raft == NULL) {
         return INTAKE_LATER; /* Nothing is known yet. */
     }
-    char text[320] = "";
+    char text[400] = "";
     const int verdict = judge(node, &hello, text, sizeof text);
     const struct peer_welcome welcome = {
         .status = verdict,

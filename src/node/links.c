@@ -104,6 +104,12 @@ static int take_frame(void *context, const struct frame *frame)
                   link->address, (int)welcome.text.size, (const char *)welcome.text.data);
         }
         node->removed = node->removed || welcome.status == KV_ERR_REMOVED;
+        if (welcome.status == KV_ERR_OUTDATED && node->stopped_err == 0) {
+            node->stopped_err = KV_ERR_OUTDATED;
+            (void)snprintf(node->stopped_by, sizeof node->stopped_by, "%s: %.*s",
+                           node->config.data_dir, (int)welcome.text.size,
+                           (const char *)welcome.text.data);
+        }
         return welcome.status;
     }
     if (link->purpose == PEER_JOIN) {
@@ -173,6 +179,9 @@ static void greet(struct link *link)
         .membership_index = node->own_membership_index,
         .priority = node->options.priority,
         .unheard = !inbound_is_connected(node, link->id),
+        .lost = !joins && raft_is_repairing(node->raft),
+        .term = joins ? 0 : raft_term(node->raft),
+        .last_index = joins ? 0 : raft_last_index(node->raft),
         .address = slice_of_string(node->config.address),
     };
     peer_hello_encode(&hello, outbox_begin(&link->outbox));

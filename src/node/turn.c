@@ -35,6 +35,8 @@ static void start_closing(struct kvapp_node *node)
     inbound_stop(node);
     if (node->ended_err == KV_ERR_DIVERGED) {
         storage_mark_diverged(node->storage);
+    } else if (node->ended_err == KV_ERR_OUTDATED && node->raft != NULL) {
+        storage_mark_outdated(node->storage);
     }
     if (node->storage != NULL && !node->joining) {
         storage_close(node->storage);

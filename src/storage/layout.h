@@ -14,7 +14,7 @@ enum {
     SECTOR_SIZE = 512,                  /* what a disk writes whole, or not at all */
     BATCH_SIZE_MAX = 4 * 1024 * 1024,   /* bytes of one batch, header and padding included */
     SEGMENT_SIZE_MIN = 4 * SECTOR_SIZE, /* the segment's header and something behind it */
-    LAYOUT_VERSION = 4,
+    LAYOUT_VERSION = 5,
     SENTENCE_SIZE = 1024, /* bytes of what is said about one of the files */
 };
 

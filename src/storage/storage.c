@@ -151,6 +151,17 @@ void storage_repaired(struct storage *storage)
     }
 }
 
+void storage_mark_outdated(struct storage *storage)
+{
+    struct vote *vote = &storage->vote.wanted;
+    vote->term = storage->staged_vote.term;
+    vote->voted_for = storage->staged_vote.voted_for;
+    vote->outdated = true;
+    if (storage->error == 0) {
+        (void)vote_store(&storage->vote);
+    }
+}
+
 void storage_mark_diverged(struct storage *storage)
 {
     struct vote *vote = &storage->vote.wanted;

@@ -142,6 +142,12 @@ void storage_repaired(struct storage *storage);
  */
 void storage_mark_diverged(struct storage *storage);
 
+/*
+ * The directory is an older copy of what it was: what this server promised since is not in it, so
+ * no start takes it any more (KV_ERR_OUTDATED). Only storage_close may follow, as above.
+ */
+void storage_mark_outdated(struct storage *storage);
+
 /* ---- writing: stage, then flush ---- */
 
 /* The newest staged index. */

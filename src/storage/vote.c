@@ -17,9 +17,10 @@ enum {
     AT_LOST_UNTIL = 72,
     AT_LOST_TERM = 80,
     AT_ASIDE = 88,
+    AT_OUTDATED = 96,
 };
 
-STATIC_CHECK(VOTE_RECORD_SIZE == AT_ASIDE + 8, "the number of a directory ends the record");
+STATIC_CHECK(VOTE_RECORD_SIZE == AT_OUTDATED + 8, "the mark of an older copy ends the record");
 STATIC_CHECK((int)VOTE_RECORD_SIZE <= (int)SECTOR_SIZE, "a slot is written whole or not at all");
 
 void vote_lose_log(struct vote *vote, uint64_t last, uint64_t aside)
@@ -49,6 +50,7 @@ void vote_encode(const struct vote *vote, const struct identity *identity, uint8
     put_u64(at + AT_LOST_UNTIL, vote->lost_until);
     put_u64(at + AT_LOST_TERM, vote->lost_term);
     put_u64(at + AT_ASIDE, vote->aside);
+    put_u64(at + AT_OUTDATED, vote->outdated ? 1 : 0);
     put_u64(at, hash_bytes(at + AT_MAGIC, VOTE_RECORD_SIZE - AT_MAGIC));
 }
 
@@ -75,6 +77,7 @@ int vote_decode(const uint8_t at[SECTOR_SIZE], const struct identity *identity,
         .lost_until = get_u64(at + AT_LOST_UNTIL),
         .lost_term = get_u64(at + AT_LOST_TERM),
         .aside = get_u64(at + AT_ASIDE),
+        .outdated = get_u64(at + AT_OUTDATED) != 0,
     };
     return 0;
 }
@@ -102,7 +105,8 @@ int vote_choose(struct slice file, const struct identity *identity, struct vote 
     *ret_echoed = errors[0] == 0 && errors[1] == 0 && votes[0].term == votes[1].term &&
                   votes[0].voted_for == votes[1].voted_for &&
                   votes[0].first_segment == votes[1].first_segment &&
-                  votes[0].lost_until == votes[1].lost_until && votes[0].aside == votes[1].aside;
+                  votes[0].lost_until == votes[1].lost_until && votes[0].aside == votes[1].aside &&
+                  votes[0].outdated == votes[1].outdated;
     return 0;
 }
 

@@ -7,16 +7,17 @@
  *      ├────────┼─────┼───────┼────────┼────┼─────────┼──────┼─────────────┼──────────┼───────┤
  *      │checksum│magic│version│sequence│term│voted for│synced│first segment│cluster id│node id│
  *      └────────┴─────┴───────┴────────┴────┴─────────┴──────┴─────────────┴──────────┴───────┘
- *      72         80        88    96
- *      ├──────────┼─────────┼─────┤
- *      │lost until│lost term│aside│
- *      └──────────┴─────────┴─────┘
+ *      72         80        88    96       104
+ *      ├──────────┼─────────┼─────┼────────┤
+ *      │lost until│lost term│aside│outdated│
+ *      └──────────┴─────────┴─────┴────────┘
  *
  * The valid slot with the higher sequence counts, so a torn write costs nothing. `synced` is the
  * newest batch of the log that was known to be synced: a log that ends before it was damaged.
  * `first segment` is the lowest one that must be there. `lost until` and `lost term` tell what
  * storage_restored does of a log that was lost, and `aside` is the number of the directory that its
- * files are being moved to (aside.c).
+ * files are being moved to (aside.c). `outdated` is 1 once it is known that all of this is an older
+ * copy: no server starts with it any more.
  *
  *     idle ──vote_store──► writing slot A ──done──► echoing to slot B ──done──► idle
  *                              ▲                         │
@@ -36,7 +37,7 @@
 #include <stdbool.h>
 
 enum {
-    VOTE_RECORD_SIZE = 96,
+    VOTE_RECORD_SIZE = 104,
     VOTE_SLOT_SPACING = 4096,
     VOTE_FILE_SIZE = 2 * VOTE_SLOT_SPACING,
 };
@@ -50,6 +51,7 @@ struct vote {
     uint64_t lost_until; /* 0: nothing is lost */
     uint64_t lost_term;
     uint64_t aside; /* 0: nothing is being moved */
+    bool outdated;
 };
 
 /* The log is lost: no entry had an index above `last`, which for what was lost before is kept. Its

@@ -39,6 +39,7 @@ enum message_flags {
     FLAG_SUCCESS = 1 << 0,
     FLAG_LOST = 1 << 1,
     FLAG_UNHEARD = 1 << 0,
+    FLAGS_HELLO = FLAG_UNHEARD | FLAG_LOST,
     FLAG_LEASE = 1 << 2,
 };
 
@@ -56,7 +57,9 @@ void peer_hello_encode(const struct peer_hello *hello, struct buf *out)
     buf_put_u64(out, hello->incarnation);
     buf_put_u64(out, hello->membership_index);
     buf_put_u32(out, hello->priority);
-    buf_put_u32(out, hello->unheard ? FLAG_UNHEARD : 0);
+    buf_put_u32(out, (hello->unheard ? FLAG_UNHEARD : 0u) | (hello->lost ? FLAG_LOST : 0u));
+    buf_put_u64(out, hello->term);
+    buf_put_u64(out, hello->last_index);
     buf_put_sized(out, hello->address);
     frame_end(out, mark);
 }
@@ -74,9 +77,13 @@ int peer_hello_decode(struct slice payload, struct peer_hello *ret_hello)
     hello.membership_index = reader_u64(&reader);
     hello.priority = reader_u32(&reader);
     uint32_t flags = reader_u32(&reader);
-    hello.unheard = flags == FLAG_UNHEARD;
+    hello.unheard = (flags & FLAG_UNHEARD) != 0;
+    hello.lost = (flags & FLAG_LOST) != 0;
+    hello.term = reader_u64(&reader);
+    hello.last_index = reader_u64(&reader);
     hello.address = reader_sized(&reader);
-    if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT || flags > FLAG_UNHEARD) {
+    if (!reader_finished(&reader) || purpose >= PEER_PURPOSE_COUNT ||
+        (flags & ~(uint32_t)FLAGS_HELLO) != 0) {
         return KV_ERR_MALFORMED;
     }
     hello.purpose = (enum peer_purpose)purpose;
@@ -118,7 +125,8 @@ int peer_welcome_decode(struct slice payload, struct peer_welcome *ret_welcome)
         return KV_ERR_MALFORMED;
     }
     if (welcome.status != 0 && welcome.status != KV_ERR_VERSION &&
-        welcome.status != KV_ERR_FOREIGN && welcome.status != KV_ERR_REMOVED) {
+        welcome.status != KV_ERR_FOREIGN && welcome.status != KV_ERR_REMOVED &&
+        welcome.status != KV_ERR_OUTDATED) {
         return KV_ERR_MALFORMED;
     }
     if ((welcome.status == 0) != (welcome.protocol != 0)) {

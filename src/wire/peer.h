@@ -38,11 +38,14 @@ struct peer_hello {
     uint64_t membership_index; /* of the newest one in the sender's log in which it takes part */
     uint32_t priority;         /* for leading: see kvapp_node_options */
     bool unheard;              /* the sender has no connection from the receiver */
+    bool lost;                 /* the sender's disk lost its log, which is not repaired yet */
+    uint64_t term;             /* of the sender, */
+    uint64_t last_index;       /* and where its log ends */
     struct slice address;      /* the sender's raft address, for who does not know it otherwise */
 };
 
 struct peer_welcome {
-    int status;        /* 0, KV_ERR_VERSION, KV_ERR_FOREIGN or KV_ERR_REMOVED */
+    int status;        /* 0, KV_ERR_VERSION, KV_ERR_FOREIGN, KV_ERR_REMOVED or KV_ERR_OUTDATED */
     uint16_t protocol; /* chosen: the highest that both speak */
     uint64_t cluster_id;
     uint64_t id;

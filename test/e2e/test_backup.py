@@ -15,24 +15,13 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import native  # pylint: disable=wrong-import-position
-from cluster import check_all_there, environment_of  # pylint: disable=wrong-import-position
+from cluster import check_all_there, environment_of, fill  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 KILLS = 15
 
 
 # ---- backup ----
-
-def fill(cluster, keys, size):
-    """Random values, which do not compress; gives what was acknowledged."""
-    written = {}
-    with cluster.client() as client:
-        for number in range(keys):
-            key = b"f%05d" % number
-            written[key] = random.randbytes(size)
-            client.put(key, written[key])
-    return written
-
 
 def backup(env, cluster, name="backup", *words):
     """Takes one, and gives its path and the revision up to which it holds everything."""

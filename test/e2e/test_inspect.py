@@ -17,7 +17,7 @@ from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=w
 
 SMALL = ["--segment-size", "4M"]
 LOG = "log-%016x"
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 FLIP_SECONDS_MAX = 12.0
 HARM_SECONDS_MAX = 10.0
 SERVER_SAMPLES = 24

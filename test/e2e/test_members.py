@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import native  # pylint: disable=wrong-import-position
-from cluster import CLIENT_OFFSET, check_all_there  # pylint: disable=wrong-import-position
+from cluster import CLIENT_OFFSET, check_all_there, fill  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 
@@ -280,6 +280,63 @@ def a_wiped_server_is_refused_until_it_is_replaced(env):
     leave(cluster, wiped)
     cluster.servers.append(new)
     written.update(load.stop())
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+def put_back(server, copy):
+    shutil.rmtree(server.data)
+    shutil.copytree(copy, server.data)
+
+
+def expect_refused_for_its_age(server):
+    server.start()
+    expect_equal(server.wait(), 1, "exit status")
+
+
+@case(timeout=90)
+def an_older_copy_of_a_directory_is_refused_until_it_is_replaced(env):
+    cluster = env.cluster()
+    written = fill(cluster, 50, 20)
+    behind = cluster.followers()[0]
+    behind.terminate()
+    copy = behind.data + ".copy"
+    shutil.copytree(behind.data, copy)
+    behind.start()
+    cluster.wait_equal()
+    written.update(fill(cluster, 50, 20, prefix=b"promised"))
+    cluster.wait_equal()
+    behind.terminate()
+    put_back(behind, copy)
+    expect_refused_for_its_age(behind)
+    expect("its data directory is an older copy" in behind.log(), "why", behind.log()[-1500:])
+    # It is known now for good, whoever leads.
+    env.json(cluster, "leader", "transfer")
+    expect_refused_for_its_age(behind)
+    expect("is an older copy of what it was" in behind.log(), "why", behind.log()[-1500:])
+    done = env.run("verify", behind.data)
+    expect_equal(done.returncode, 1, "exit status of verify")
+    expect(b"older copy" in done.stdout, "verify says it", done.stdout)
+    new = env.joiner(cluster, 4)
+    new.start()
+    change(env, cluster, "replace", str(behind.id), "4=" + new.address, timeout=40)
+    cluster.servers.remove(behind)
+    cluster.servers.append(new)
+    cluster.wait_equal()
+    check_all_there(cluster, written)
+
+
+@case(timeout=60)
+def a_copy_of_all_that_a_server_had_is_as_good_as_the_directory(env):
+    cluster = env.cluster()
+    written = fill(cluster, 50, 20)
+    cluster.wait_equal()
+    server = cluster.followers()[0]
+    server.terminate()
+    shutil.move(server.data, server.data + ".old")
+    shutil.copytree(server.data + ".old", server.data)
+    written.update(fill(cluster, 50, 20, prefix=b"meanwhile"))
+    server.start()
     cluster.wait_equal()
     check_all_there(cluster, written)
 

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from cluster import check_all_there  # pylint: disable=wrong-import-position
+from cluster import check_all_there, fill  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 REPAIRED = "holds again what it had lost"
@@ -26,16 +26,6 @@ def flip(path, offset):
         byte = file.read(1)
         file.seek(offset)
         file.write(bytes([byte[0] ^ 0x10]))
-
-
-def fill(cluster, keys, size, prefix=b"k"):
-    written = {}
-    with cluster.client() as client:
-        for number in range(keys):
-            key = b"%s%05d" % (prefix, number)
-            written[key] = os.urandom(size)
-            client.put(key, written[key])
-    return written
 
 
 def repair(cluster, victim, written):

@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from cluster import check_all_there  # pylint: disable=wrong-import-position
+from cluster import check_all_there, fill  # pylint: disable=wrong-import-position
 from tap import case, expect, expect_equal, run, wait_until  # pylint: disable=wrong-import-position
 
 KILLS = 20
@@ -37,18 +37,6 @@ def sent_to(cluster, follower):
     """How often a snapshot was sent to that server."""
     return sum(len(re.findall(r"node %d is too far behind" % follower.id, server.log()))
                for server in cluster.servers)
-
-
-def fill(cluster, keys, size, rounds=1):
-    """Random values, which do not compress; gives what was acknowledged."""
-    written = {}
-    with cluster.client() as client:
-        for _ in range(rounds):
-            for number in range(keys):
-                key = b"f%05d" % number
-                written[key] = random.randbytes(size)
-                client.put(key, written[key])
-    return written
 
 
 def one_behind(env, *arguments):

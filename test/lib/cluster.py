@@ -510,6 +510,18 @@ class Writers:
         return sum(len(mine) for mine in self.acknowledged)
 
 
+def fill(cluster, keys, size, prefix=b"f", rounds=1):
+    """Random values, which do not compress; gives what was acknowledged."""
+    written = {}
+    with cluster.client() as client:
+        for _ in range(rounds):
+            for number in range(keys):
+                key = b"%s%05d" % (prefix, number)
+                written[key] = random.randbytes(size)
+                client.put(key, written[key])
+    return written
+
+
 def check_all_there(cluster, acknowledged, prefix=b""):
     """Reads every acknowledged key back, through scans and, for some, one by one."""
     with cluster.client() as client:

@@ -415,15 +415,19 @@ static void a_vote_is_echoed_when_both_slots_say_the_same(void **state)
     (void)state;
     struct identity identity = {.cluster_id = 1, .node_id = 2};
     const struct vote first = {.sequence = 8, .term = 3, .voted_for = 1, .first_segment = 2};
-    struct vote second[4];
-    for (size_t i = 0; i < 4; i++) {
+    enum { COUNT = 7 };
+    struct vote second[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
         second[i] = first;
         second[i].sequence = 9;
     }
     second[0].term = 4;
     second[1].voted_for = 2;
     second[2].first_segment = 3;
-    for (size_t i = 0; i < 4; i++) {
+    second[3].lost_until = 7;
+    second[4].aside = 1;
+    second[5].outdated = true;
+    for (size_t i = 0; i < COUNT; i++) {
         uint8_t bytes[VOTE_FILE_SIZE] = {0};
         struct vote found;
         unsigned slot;
@@ -433,7 +437,8 @@ static void a_vote_is_echoed_when_both_slots_say_the_same(void **state)
         struct slice file = slice_of(bytes, sizeof bytes);
         assert_int_equal(vote_choose(file, &identity, &found, &slot, &echoed), 0);
         assert_int_equal(slot, 1);
-        assert_int_equal(echoed, i == 3);
+        assert_int_equal(echoed, i == COUNT - 1);
+        assert_int_equal(found.outdated, second[i].outdated);
     }
 }
 

@@ -241,6 +241,17 @@ static void a_directory_keeps_the_founders_that_it_was_made_with(void **state)
     }
 }
 
+static void a_directory_that_is_an_older_copy_is_refused_for_ever(void **state)
+{
+    struct bench *bench = *state;
+    storage_mark_outdated(bench->scene.storage);
+    for (int i = 0; i < 2; i++) {
+        scene_close(&bench->scene);
+        assert_int_equal(scene_open(&bench->scene), KV_ERR_OUTDATED);
+        assert_non_null(strstr(bench->scene.sentence, "data: is an older copy"));
+    }
+}
+
 /* Made anew, a directory is another one, though of the same node and cluster. */
 static void a_directory_that_was_emptied_has_another_incarnation(void **state)
 {
@@ -366,6 +377,7 @@ int main(void)
         CASE(a_snapshot_with_the_votes_of_a_new_directory_is_refused),
         CASE(an_empty_directory_is_made_only_for_a_cluster),
         CASE(a_directory_keeps_the_founders_that_it_was_made_with),
+        CASE(a_directory_that_is_an_older_copy_is_refused_for_ever),
         CASE(a_directory_that_was_emptied_has_another_incarnation),
         CASE(memberships_are_those_of_the_log_behind_the_snapshot),
         CASE(a_start_that_is_closed_does_not_answer_though_its_operation_fails),

@@ -169,6 +169,9 @@ static void any_hello(struct prng *prng, struct buf *arena, struct peer_hello *h
     hello->membership_index = any_u64(prng);
     hello->priority = (uint32_t)any_u64(prng);
     hello->unheard = any_bool(prng);
+    hello->lost = any_bool(prng);
+    hello->term = any_u64(prng);
+    hello->last_index = any_u64(prng);
     hello->address = any_address(prng, arena);
 }
 
@@ -692,6 +695,8 @@ bool message_equal(const struct message *a, const struct message *b)
                a->hello.incarnation == b->hello.incarnation &&
                a->hello.membership_index == b->hello.membership_index &&
                a->hello.priority == b->hello.priority && a->hello.unheard == b->hello.unheard &&
+               a->hello.lost == b->hello.lost && a->hello.term == b->hello.term &&
+               a->hello.last_index == b->hello.last_index &&
                slice_equal(a->hello.address, b->hello.address);
     case MESSAGE_PEER_WELCOME:
         return a->welcome.status == b->welcome.status &&

@@ -313,6 +313,8 @@ static void record_handshake(struct buf *out)
                   .incarnation = 0x99aabbccddeeff00,
                   .membership_index = 17,
                   .priority = 1,
+                  .term = 5,
+                  .last_index = 40,
                   .address = slice_of_string("127.0.0.1:8080")},
     };
     record(out, "hello", "server 1 speaks 1 to 2 and wants server 3", &hello);

@@ -463,8 +463,8 @@ static void handshakes_that_contradict_themselves_are_malformed(void **state)
     /* Version 0, min over max, no purpose, nobody calls, nobody is called, a call to oneself,
      * one that joins and knows all, no address, a NUL in it. */
     const struct damage hellos[] = {{0, 0},  {0, 3},  {4, PEER_PURPOSE_COUNT}, {5, 1}, {16, 0},
-                                    {24, 0}, {24, 1}, {4, PEER_JOIN},          {8, 0}, {56, 0},
-                                    {52, 2}, {61, 0}};
+                                    {24, 0}, {24, 1}, {4, PEER_JOIN},          {8, 0}, {72, 0},
+                                    {52, 4}, {77, 0}};
     assert_each_damage_refused(&hello, hellos, sizeof hellos / sizeof hellos[0]);
 
     struct message welcome = {.kind = MESSAGE_PEER_WELCOME,
