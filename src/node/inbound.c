@@ -380,11 +380,13 @@ void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)
 /*
  * A server that leads or campaigns asks everybody and expects answers. A connection on which none
  * came for several elections is closed, so that the member makes a new one: after an outage TCP
- * waits before it sends again, up to as long as the outage was.
+ * waits before it sends again, up to as long as the outage was. So does a follower without a leader
+ * that may not campaign: others may have closed what it holds for connections, and perhaps it was
+ * removed meanwhile, so that nobody will tell it but when it asks.
  */
 void inbound_expire(struct kvapp_node *node)
 {
-    if (node->role == RAFT_FOLLOWER) {
+    if (node->role == RAFT_FOLLOWER && node->leader != 0) {
         return;
     }
     uint64_t longest_us = SILENT_ELECTIONS * 1000 * (uint64_t)node->config.timing.election_max_ms;
