@@ -51,7 +51,6 @@ static void close_done(struct io_close *close)
 {
     struct link *link = CONTAINER_OF(close, struct link, close);
     link->stream = NULL;
-    link->outbox.stream = NULL;
     outbox_drop(&link->outbox);
     intake_done(&link->intake);
     back_off(link);
@@ -78,6 +77,7 @@ void link_close(struct link *link, const char *why)
     io_timer_cancel(link->node->io, &link->retry);
     feed_drop(link);
     outbox_drop(&link->outbox);
+    link->outbox.stream = NULL; /* What is still read from the disk for it goes nowhere. */
     link->state = LINK_CLOSING;
     io_stream_close(link->node->io, link->stream, &link->close);
 }
