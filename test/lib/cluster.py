@@ -32,6 +32,11 @@ PORT_COUNT = 1000
 CLIENT_OFFSET = 1000
 HOST = "127.0.0.1"
 
+# Twice those of fast mode: three servers under a sanitizer, next to another test's, may well be held
+# up for longer than its shortest. A test of timing says its own.
+ELECTIONS = ["--election-timeout-min", "300", "--election-timeout-max", "600"]
+TIMINGS = ("--election-timeout-min", "--timing-mode", "--fast-mode", "--debug-mode", "--demo-mode")
+
 REPORTS = re.compile(r"ERROR: AddressSanitizer|LeakSanitizer|runtime error:|kvapp: bug:")
 LOG_TAIL_LINES = 40
 PR_SET_PDEATHSIG = 1
@@ -320,8 +325,9 @@ class Environment:
         self.clusters += 1
         folder = os.path.join(self.folder, "cluster%d" % self.clusters)
         os.mkdir(folder)
+        timing = [] if set(arguments) & set(TIMINGS) else ELECTIONS
         made = Cluster(binary or self.binary, folder, self.ports, size, ids,
-                       ["--io", self.io] + list(arguments))
+                       ["--io", self.io] + timing + list(arguments))
         self.servers += made.servers
         if start:
             made.start(wait)
@@ -338,7 +344,7 @@ class Environment:
     def joining(self, server, known):
         """The command line of a server that joins by another one."""
         return ["--node-id", str(server.id), "--bind", server.address, "--join", known.address,
-                "--data-dir", server.data, "--io", self.io]
+                "--data-dir", server.data, "--io", self.io] + ELECTIONS
 
     def lone_server(self, arguments):
         """A server with exactly these arguments; not started."""
