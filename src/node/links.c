@@ -423,6 +423,12 @@ void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, cons
     } else if (hello->unheard && link->state == LINK_UP && now_us - link->up_us > crossing_us) {
         link_close(link, "it knows of no connection from here");
     }
+    /* It lost its connections: perhaps that of a snapshot too, and its word that it has it all. The
+     * next one goes on where this one was. */
+    struct ship *ship = &node->ships[number];
+    if (ship->link.state == LINK_UP && now_us - ship->link.up_us > crossing_us) {
+        ship_renew(ship);
+    }
 }
 
 /*
