@@ -16,7 +16,7 @@ const struct record *roster_newest(const struct ledger *ledger, const struct ser
     if (view->membership_count > 0) {
         return view->memberships[view->membership_count - 1];
     }
-    return server->founder ? &ledger->initial : NULL;
+    return server->founder || view->told_members ? &ledger->initial : NULL;
 }
 
 struct sets {

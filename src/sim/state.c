@@ -78,6 +78,7 @@ static bool look_base(struct simulation *simulation, struct server *server)
                                            ? REACHED_JOINED_BY_SNAPSHOT
                                            : REACHED_INSTALLED);
     }
+    view->told_members = base > 0;
     if (raft_membership_at(raft, base)->joint) {
         simulation_reached(simulation, REACHED_SNAPSHOT_IN_CHANGE);
     }

@@ -34,6 +34,7 @@ struct view {
     const struct record **memberships; /* those of the log that are memberships */
     size_t membership_count;
     size_t membership_capacity;
+    bool told_members; /* by a snapshot, of those before the first membership in the log too */
     const struct record *membership_seen; /* the newest, when it was looked at last */
     uint64_t membership_index;            /* and what the server takes its index for */
     uint64_t durable;                     /* entries up to here are reported to be on the disk */
