@@ -32,8 +32,8 @@ PORT_COUNT = 1000
 CLIENT_OFFSET = 1000
 HOST = "127.0.0.1"
 
-# Twice those of fast mode: three servers under a sanitizer, next to another test's, may well be held
-# up for longer than its shortest. A test of timing says its own.
+# Twice those of fast mode: three servers under a sanitizer, next to another test's, may well be
+# held up for longer than its shortest. A test of timing says its own.
 ELECTIONS = ["--election-timeout-min", "300", "--election-timeout-max", "600"]
 TIMINGS = ("--election-timeout-min", "--timing-mode", "--fast-mode", "--debug-mode", "--demo-mode")
 
