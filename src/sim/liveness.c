@@ -4,6 +4,7 @@
 #include "sim/cluster.h"
 #include "sim/ledger.h"
 #include "sim/operator.h"
+#include "sim/peek.h"
 #include "sim/roster.h"
 #include "sim/workload.h"
 
@@ -204,17 +205,15 @@ static void tell_unsettled(struct simulation *simulation)
     simulation_fail(simulation, "liveness", "servers have not come to rest%s", text);
 }
 
-/* How long the snapshots that are on their way may take, and one more for each follower: the rate
- * may be low. */
+/* How long the snapshot may take that is on its way to a follower, or soon will be, and one more:
+ * the rate may be low. */
 static uint64_t transfers_us(const struct cluster *cluster)
 {
     uint64_t size = 0;
     for (size_t i = 0; i < cluster->count; i++) {
         const struct kvapp_node *node = cluster->servers[i].node;
-        for (size_t n = 0; node != NULL && n < node->link_count; n++) {
-            const struct ship *ship = &node->ships[n];
-            bool more = ship->state != SHIP_IDLE && ship->source.offer.size > size;
-            size = more ? ship->source.offer.size : size;
+        if (node != NULL && node->storage != NULL && peek_snapshot_size(node->storage) > size) {
+            size = peek_snapshot_size(node->storage);
         }
     }
     return 2 * size * 1000 * 1000 / cluster->snapshot_rate;

@@ -14,6 +14,11 @@ void peek_vote(const struct storage *storage, uint64_t *ret_term, uint64_t *ret_
     *ret_voted_for = storage->vote.newest.voted_for;
 }
 
+uint64_t peek_snapshot_size(const struct storage *storage)
+{
+    return storage->snapshots.newest_size;
+}
+
 bool peek_window_is_full(const struct raft *raft)
 {
     if (raft->role != RAFT_LEADER) {

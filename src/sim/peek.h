@@ -13,6 +13,8 @@ struct storage;
 bool peek_term_is_durable(const struct raft *raft);
 /* The newest term and vote that are on the disk. */
 void peek_vote(const struct storage *storage, uint64_t *ret_term, uint64_t *ret_voted_for);
+/* Of the newest snapshot's file; 0: there is none. */
+uint64_t peek_snapshot_size(const struct storage *storage);
 /* Some follower's window of appends is full. */
 bool peek_window_is_full(const struct raft *raft);
 
