@@ -173,8 +173,8 @@ void backups_ask(struct kvapp_node *node)
         backup->state = BACKUP_CONFIRMING;
         backup->term = raft_term(node->raft);
         backup->index = 0;
-        /* A cluster of one confirms within the call: an older tag is as good to be released by. */
-        backup->tag = reads_ask_round(node);
+        backup->tag = node->reads.next_tag; /* A cluster of one confirms it within the call. */
+        CHECK(reads_ask_round(node) == backup->tag);
     }
 }
 

@@ -167,6 +167,15 @@ static void report_refused(struct kvapp_node *node, uint64_t from, int verdict, 
     TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
 }
 
+static void forget_refused(struct kvapp_node *node, uint64_t from)
+{
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        if (node->refusals[i].from == from) {
+            node->refusals[i] = (struct refusal){0};
+        }
+    }
+}
+
 void inbound_judge(struct kvapp_node *node)
 {
     for (struct list *at = node->inbound.next; at != &node->inbound; at = at->next) {
@@ -212,8 +221,13 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
     outbox_end(&inbound->outbox);
     outbox_flush(&inbound->outbox);
     inbound->greeted = true;
-    if (verdict != 0) {
+    if (verdict == 0) {
+        forget_refused(node, hello.from);
+    } else if (verdict != KV_ERR_OUTDATED || !inbound_is_connected(node, hello.from)) {
+        /* Else it came late: who sent it is here by now, and has more. */
         report_refused(node, hello.from, verdict, text);
+    }
+    if (verdict != 0) {
         io_receive_pause(node->io, inbound->stream);
         inbound->paused = true;
         return INTAKE_PAUSE;

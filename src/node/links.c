@@ -159,7 +159,7 @@ static void sent(struct outbox *outbox, int64_t error)
     struct link *link = CONTAINER_OF(outbox, struct link, outbox);
     if (error != 0) {
         link_close(link, io_error_sentence(error));
-    } else if (link->purpose == PEER_SNAPSHOT) {
+    } else if (link->purpose == PEER_SNAPSHOT && link->state == LINK_UP) {
         ship_sent(link);
     }
 }

@@ -1,6 +1,6 @@
 /*
  * Snapshots of the own state, so that the log can be trimmed (paper §7; thesis 5.1): the state
- * machine is frozen in a moment and written chunk by chunk, one a turn, while everything goes on.
+ * machine is frozen in a moment and written chunk by chunk, with pauses, while everything goes on.
  *
  *     due ──► kv_freeze ──► begin ──► chunk ──► chunk ... ──► commit ──► RAFT_COMPACTED, trim
  *
@@ -58,8 +58,8 @@ void snapshot_renew(struct kvapp_node *node)
     node->snapshot.retry_us = 0; /* Somebody waits for it: the disk may have room again. */
 }
 
-/* A snapshot says who took part at its index. A server that joined, or forgot the list that it was
- * begun with, learns that from the first membership in the log. */
+/* A snapshot says who took part at its index. A server that joined learns that from the first
+ * membership in the log. */
 static bool members_are_known(const struct kvapp_node *node)
 {
     return raft_membership_at(node->raft, kv_applied_index(node->kv))->count > 0;
