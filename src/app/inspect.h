@@ -50,6 +50,7 @@ enum verdict {
     VERDICT_REPAIRED, /* it goes by the other copy, and writes this one again */
     VERDICT_ASIDE,    /* it renames the file, and goes by what is left */
     VERDICT_UNUSED,   /* it does not look there */
+    VERDICT_OUTDATED, /* it does not start; recover does go on with it */
 };
 
 /* "refused", "torn", ...; and as a clause whose subject is the server. */

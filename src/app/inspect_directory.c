@@ -20,13 +20,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const verdict_names[] = {"refused", "torn", "repaired", "set-aside", "unused"};
+static const char *const verdict_names[] = {"refused",   "torn",   "repaired",
+                                            "set-aside", "unused", "outdated"};
 static const char *const verdict_clauses[] = {
     "refuses to start",
     "cuts it as a torn tail and goes on",
     "goes by the other copy and writes this one again",
     "sets it aside and goes by the log and the snapshot before it",
     "does not look there",
+    "refuses to start; `kvapp recover` takes it when nothing else is left",
 };
 
 const char *verdict_name(enum verdict verdict)
@@ -461,7 +463,7 @@ static void look_for_loss(struct inspection *inspection)
                         vote->aside);
     }
     if (vote->outdated) {
-        inspection_find(inspection, VERDICT_REFUSED, "VOTE", UINT64_MAX,
+        inspection_find(inspection, VERDICT_OUTDATED, "VOTE", UINT64_MAX,
                         "the directory is an older copy of what it was, as its leader once found");
     }
     if (vote->lost_until != 0) {

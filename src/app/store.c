@@ -76,6 +76,7 @@ int store_open(struct store *store, const char *path, uint64_t cluster_id, uint6
         .cluster_id = cluster_id,
         .node_id = node_id,
         .founders = founders,
+        .takes_outdated = true, /* Whoever recovers it has been told. */
         .segment_size = defaults.segment_size,
         .cache_size = defaults.cache_size,
         .trace = &store->trace,

@@ -48,6 +48,7 @@ static void take_what_is_there(struct survivor *survivor, struct inspection *ins
 {
     survivor->identity = inspection->identity;
     survivor->term = inspection->vote.term;
+    survivor->outdated = inspection->vote.outdated;
     if (inspection->snapshot_chosen > 0) {
         const struct snapshot_file *newest =
             &inspection->snapshots[inspection->snapshot_chosen - 1];
@@ -116,8 +117,9 @@ static void print_loss(const struct survivor *survivor)
                ": what a majority had of them was acknowledged; all would be kept\n",
                survivor->snapshot + 1, survivor->last_index);
     }
-    printf("  lost       whatever was acknowledged behind entry %" PRIu64 "\n",
-           survivor->last_index);
+    printf("  lost       whatever was acknowledged behind entry %" PRIu64 "%s\n",
+           survivor->last_index,
+           survivor->outdated ? ", and there was more: this is an older copy" : "");
 }
 
 void survivor_print(const struct survivor *survivor)

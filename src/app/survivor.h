@@ -10,6 +10,7 @@ struct survivor {
     char unusable[1024]; /* why it cannot be gone on with; empty: it can */
     struct identity identity;
     uint64_t term;       /* of the server */
+    bool outdated;       /* it is an older copy of what it was */
     uint64_t snapshot;   /* the last entry of the newest snapshot; 0: there is none */
     uint64_t last_index; /* of log and snapshot; 0: nothing is there */
     uint64_t last_term;

@@ -215,7 +215,7 @@ static void vote_read(struct opening *opening, int64_t result)
     storage->vote.wanted = opening->vote;
     storage->vote.content = opening->vote.sequence;
     storage->vote.echo_wanted = !echoed;
-    if (opening->vote.outdated) {
+    if (opening->vote.outdated && !storage->takes_outdated) {
         opening_fail(opening, KV_ERR_OUTDATED,
                      "%s: is an older copy of what it was, as its leader once found: what this "
                      "server acknowledged later is not in it; put another server in its place",

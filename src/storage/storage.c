@@ -67,6 +67,7 @@ struct storage *storage_open(struct io *io, const struct storage_options *option
     buf_append_slice(&storage->founders, options->founders);
     storage->segment_size = sector_round_down(options->segment_size);
     storage->may_repair = options->may_repair;
+    storage->takes_outdated = options->takes_outdated;
     storage->vote.storage = storage;
     maker_init(&storage->maker, storage);
     storage->writer.storage = storage;

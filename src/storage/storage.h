@@ -62,6 +62,7 @@ struct storage_options {
                               stays however large */
     bool may_repair;       /* a damaged or incomplete log is set aside, and `opened` says 0: there
                               are peers that have it. Else `opened` says KV_ERR_DAMAGED. */
+    bool takes_outdated;   /* one that storage_mark_outdated marked is opened all the same */
     const struct trace *trace;
     const struct storage_handler *handler;
     void *context;
@@ -144,7 +145,8 @@ void storage_mark_diverged(struct storage *storage);
 
 /*
  * The directory is an older copy of what it was: what this server promised since is not in it, so
- * no start takes it any more (KV_ERR_OUTDATED). Only storage_close may follow, as above.
+ * no start takes it any more (KV_ERR_OUTDATED; see takes_outdated). Only storage_close may follow,
+ * as above.
  */
 void storage_mark_outdated(struct storage *storage);
 

@@ -63,6 +63,7 @@ struct storage {
     struct buf founders;
     uint64_t segment_size;
     bool may_repair;
+    bool takes_outdated;
     uint64_t aside_newest; /* number of the newest directory damaged-* that the start found */
     enum storage_state state;
     int error; /* 0, or what failed */

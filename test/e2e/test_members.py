@@ -317,6 +317,14 @@ def an_older_copy_of_a_directory_is_refused_until_it_is_replaced(env):
     done = env.run("verify", behind.data)
     expect_equal(done.returncode, 1, "exit status of verify")
     expect(b"older copy" in done.stdout, "verify says it", done.stdout)
+    # When nothing else were left, it would be better than nothing.
+    left = behind.data + ".left"
+    shutil.copytree(behind.data, left)
+    for words in (("recover", left), ("recover", "--yes", left)):
+        done = env.run(*words)
+        expect_equal(done.returncode, 0, "exit status of %s: %r" % (words, done.stderr))
+        expect(b"there was more: this is an older copy" in done.stdout, "it says so", done.stdout)
+    expect_equal(env.run("verify", left).returncode, 0, "what was made of it")
     new = env.joiner(cluster, 4)
     new.start()
     change(env, cluster, "replace", str(behind.id), "4=" + new.address, timeout=40)
