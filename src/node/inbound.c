@@ -149,30 +149,37 @@ static void close_older(struct kvapp_node *node, uint64_t from, enum peer_purpos
     }
 }
 
+/* NULL: the server was not refused, or that was long ago. */
+static struct refusal *refusal_of(struct kvapp_node *node, uint64_t from)
+{
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        if (node->refusals[i].from == from) {
+            return &node->refusals[i];
+        }
+    }
+    return NULL;
+}
+
 /* Once, not as often as it tries. */
 static void report_refused(struct kvapp_node *node, uint64_t from, int verdict, const char *text)
 {
-    size_t at = 0;
-    while (at < MEMBERS_MAX && node->refusals[at].from != from) {
-        at++;
-    }
-    if (at < MEMBERS_MAX && node->refusals[at].verdict == verdict) {
+    struct refusal *refusal = refusal_of(node, from);
+    if (refusal != NULL && refusal->verdict == verdict) {
         return;
     }
-    if (at == MEMBERS_MAX) {
-        at = node->refusal_next;
-        node->refusal_next = (at + 1) % MEMBERS_MAX;
+    if (refusal == NULL) {
+        refusal = &node->refusals[node->refusal_next];
+        node->refusal_next = (node->refusal_next + 1) % MEMBERS_MAX;
     }
-    node->refusals[at] = (struct refusal){from, verdict};
+    *refusal = (struct refusal){from, verdict};
     TRACE(&node->trace, TRACE_WARN, "a server was refused: %s", text);
 }
 
 static void forget_refused(struct kvapp_node *node, uint64_t from)
 {
-    for (size_t i = 0; i < MEMBERS_MAX; i++) {
-        if (node->refusals[i].from == from) {
-            node->refusals[i] = (struct refusal){0};
-        }
+    struct refusal *refusal = refusal_of(node, from);
+    if (refusal != NULL) {
+        *refusal = (struct refusal){0};
     }
 }
 

@@ -53,6 +53,12 @@ void ledger_free(struct ledger *ledger)
     free(ledger);
 }
 
+bool ledger_has_committed(const struct ledger *ledger, const struct record *record)
+{
+    return record->index == 0 || (record->index <= ledger->committed_count &&
+                                  ledger->committed[record->index].record == record);
+}
+
 const struct record *ledger_find(const struct ledger *ledger, uint64_t index, uint64_t term)
 {
     const struct record *record = index < ledger->seen_count ? ledger->seen[index] : NULL;

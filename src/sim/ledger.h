@@ -58,6 +58,9 @@ struct ledger {
 struct ledger *ledger_new(struct simulation *simulation);
 void ledger_free(struct ledger *ledger);
 
+/* Whether this very entry is committed, or the initial membership. */
+bool ledger_has_committed(const struct ledger *ledger, const struct record *record);
+
 /* The entry of that index and term, or NULL. */
 const struct record *ledger_find(const struct ledger *ledger, uint64_t index, uint64_t term);
 /*

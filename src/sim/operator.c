@@ -258,13 +258,9 @@ static void next_address(const struct server *server, char address[ADDRESS_SIZE_
 static bool may_move_now(const struct operator* operator, const struct server * server)
 {
     const struct view *view = &server->view;
-    const struct ledger *ledger = operator->simulation->ledger;
-    if (server->node == NULL || view->membership_count == 0) {
-        return false;
-    }
-    uint64_t index = view->memberships[0]->index;
-    return index <= view->durable && index <= ledger->committed_count &&
-           ledger->committed[index].record == view->memberships[0];
+    return server->node != NULL && view->membership_count > 0 &&
+           view->memberships[0]->index <= view->durable &&
+           ledger_has_committed(operator->simulation->ledger, view->memberships[0]);
 }
 
 static void move(struct operator* operator, struct admin_request * request)

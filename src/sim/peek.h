@@ -3,7 +3,6 @@
 #define SIM_PEEK_H
 
 #include <stdbool.h>
-
 #include <stdint.h>
 
 struct raft;

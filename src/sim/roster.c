@@ -97,9 +97,7 @@ static bool knows(const struct ledger *ledger, const struct server *server, uint
     }
     const struct raft_member *member = membership_find(newest->membership, id);
     /* The very entry: one of a past leader at that index is truncated yet. */
-    bool stays = newest->index <= ledger->committed_count &&
-                 (newest->index == 0 || ledger->committed[newest->index].record == newest);
-    return stays && newest->index <= server->view.durable &&
+    return ledger_has_committed(ledger, newest) && newest->index <= server->view.durable &&
            (member == NULL || member->incarnation != 0);
 }
 

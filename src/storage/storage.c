@@ -152,26 +152,32 @@ void storage_repaired(struct storage *storage)
     }
 }
 
-void storage_mark_outdated(struct storage *storage)
+/* The last record of this life, but for what the caller changes in it. */
+static struct vote *last_vote(struct storage *storage)
 {
     struct vote *vote = &storage->vote.wanted;
     vote->term = storage->staged_vote.term;
     vote->voted_for = storage->staged_vote.voted_for;
-    vote->outdated = true;
+    return vote;
+}
+
+static void store_last_vote(struct storage *storage)
+{
     if (storage->error == 0) {
         (void)vote_store(&storage->vote);
     }
 }
 
+void storage_mark_outdated(struct storage *storage)
+{
+    last_vote(storage)->outdated = true;
+    store_last_vote(storage);
+}
+
 void storage_mark_diverged(struct storage *storage)
 {
-    struct vote *vote = &storage->vote.wanted;
-    vote->term = storage->staged_vote.term;
-    vote->voted_for = storage->staged_vote.voted_for;
-    vote_lose_log(vote, storage->terms.next - 1, storage->aside_newest + 1);
-    if (storage->error == 0) {
-        (void)vote_store(&storage->vote);
-    }
+    vote_lose_log(last_vote(storage), storage->terms.next - 1, storage->aside_newest + 1);
+    store_last_vote(storage);
 }
 
 /* ---- rounds ---- */

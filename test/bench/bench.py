@@ -8,11 +8,9 @@ ratios within each round. The last thing printed is a Markdown table.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
@@ -142,14 +140,8 @@ def run(options, folder, ports):
 def main():
     options = parse()
     options.kvapp = os.path.abspath(options.kvapp)
-    # The system's temporary directory may live in memory, where a sync costs nothing.
-    folder = os.path.abspath(tempfile.mkdtemp(prefix="build-bench-", dir="."))
-    ports = library.Ports()
-    try:
+    with library.place_for_benchmarks() as (folder, ports):
         run(options, folder, ports)
-    finally:
-        ports.give_back()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,9 @@ same in the same rounds. Told are each round, and the medians of the rounds' rat
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -86,14 +84,8 @@ def main():
     parser.add_argument("--keys", type=int, default=1000000)
     options = parser.parse_args()
     options.kvapp = os.path.abspath(options.kvapp)
-    # The system's temporary directory may live in memory, where a sync costs nothing.
-    folder = os.path.abspath(tempfile.mkdtemp(prefix="build-bench-", dir="."))
-    ports = library.Ports()
-    try:
+    with library.place_for_benchmarks() as (folder, ports):
         run(options, folder, ports)
-    finally:
-        ports.give_back()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

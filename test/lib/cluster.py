@@ -10,6 +10,7 @@ Ports: a raft port P in PORT_FIRST ... PORT_FIRST + 999 with the client port P +
 for each port keeps tests that run at the same time apart.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -180,6 +181,19 @@ class Server:
         with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def place_for_benchmarks():
+    """A folder and ports, given back. The system's temporary directory may live in memory, where a
+    sync costs nothing."""
+    folder = os.path.abspath(tempfile.mkdtemp(prefix="build-bench-", dir="."))
+    ports = Ports()
+    try:
+        yield folder, ports
+    finally:
+        ports.give_back()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- a cluster ----

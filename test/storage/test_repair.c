@@ -46,15 +46,22 @@ static void write_entries(struct scene *scene, int count)
     }
 }
 
+/* A new disk, with so many entries by an open storage. */
+static struct disk *begin_with_entries(struct scene *scene, int count)
+{
+    struct disk *disk = disk_new();
+    begin(scene, disk);
+    assert_int_equal(scene_open(scene), 0);
+    storage_vote(scene->storage, TERM, VOTED_FOR);
+    write_entries(scene, count);
+    return disk;
+}
+
 /* A disk with a log of several segments, sealed. */
 static struct disk *subject_new(void)
 {
-    struct disk *disk = disk_new();
     struct scene scene;
-    begin(&scene, disk);
-    assert_int_equal(scene_open(&scene), 0);
-    storage_vote(scene.storage, TERM, VOTED_FOR);
-    write_entries(&scene, ENTRIES);
+    struct disk *disk = begin_with_entries(&scene, ENTRIES);
     end(&scene);
     assert_non_null(disk_bytes(disk, second_path));
     return disk;
@@ -253,12 +260,8 @@ static void a_log_that_was_marked_is_set_aside_by_the_next_start(void **state)
 static void the_only_snapshot_of_a_trimmed_log_may_be_lost(void **state)
 {
     (void)state;
-    struct disk *disk = disk_new();
     struct scene scene;
-    begin(&scene, disk);
-    assert_int_equal(scene_open(&scene), 0);
-    storage_vote(scene.storage, TERM, VOTED_FOR);
-    write_entries(&scene, 30);
+    struct disk *disk = begin_with_entries(&scene, 30);
     struct shots shots;
     shots_init(&shots, &scene);
     assert_true(shots_take(&shots, 24, TERM));
@@ -280,12 +283,8 @@ static void the_only_snapshot_of_a_trimmed_log_may_be_lost(void **state)
 static void a_snapshot_is_set_aside_with_the_log_behind_it(void **state)
 {
     (void)state;
-    struct disk *disk = disk_new();
     struct scene scene;
-    begin(&scene, disk);
-    assert_int_equal(scene_open(&scene), 0);
-    storage_vote(scene.storage, TERM, VOTED_FOR);
-    write_entries(&scene, ENTRIES);
+    struct disk *disk = begin_with_entries(&scene, ENTRIES);
     struct shots shots;
     shots_init(&shots, &scene);
     assert_true(shots_take(&shots, 2, TERM));
