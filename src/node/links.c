@@ -122,7 +122,7 @@ static int take_frame(void *context, const struct frame *frame)
     }
     io_timer_cancel(node->io, &link->retry);
     link->state = LINK_UP;
-    link->up_us = io_now_us(node->io);
+    link->since_us = io_now_us(node->io);
     link->backoff_us = BACKOFF_MIN_US;
     link->reported_down = false;
     if (link->purpose == PEER_SNAPSHOT) {
@@ -205,6 +205,7 @@ static void connected(struct io_connect *connect, struct io_stream *stream, int6
     }
     link->outbox.stream = stream;
     link->state = LINK_GREETING;
+    link->since_us = io_now_us(node->io);
     uint64_t paces_us =
         4000 * ((uint64_t)node->config.timing.network_delay_ms + node->config.timing.event_loop_ms);
     io_timer_set(node->io, &link->retry, io_now_us(node->io) + GREETING_US + paces_us);
@@ -244,6 +245,7 @@ void link_connect(struct link *link)
         return;
     }
     link->state = LINK_CONNECTING;
+    link->since_us = io_now_us(node->io);
     io_timer_set(node->io, &link->retry, io_now_us(node->io) + GREETING_US);
     io_connect_start(node->io, &link->connect, &address);
 }
@@ -402,6 +404,13 @@ void links_follow(struct kvapp_node *node)
     }
 }
 
+/* It has had time to be heard there: that it is not means that something was lost. */
+static bool is_overdue(const struct link *link, uint64_t us)
+{
+    bool tries = link->state == LINK_CONNECTING || link->state == LINK_GREETING;
+    return (tries || link->state == LINK_UP) && io_now_us(link->node->io) - link->since_us > us;
+}
+
 void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, const char *address)
 {
     if (find(node, hello->from) == node->link_count) {
@@ -420,27 +429,27 @@ void links_greeted(struct kvapp_node *node, const struct peer_hello *hello, cons
     if (link->state == LINK_DOWN && io_timer_is_set(&link->retry)) {
         link->backoff_us = BACKOFF_MIN_US;
         io_timer_set(node->io, &link->retry, now_us);
-    } else if (hello->unheard && link->state == LINK_UP && now_us - link->up_us > crossing_us) {
+    } else if (hello->unheard && is_overdue(link, crossing_us)) {
         link_close(link, "it knows of no connection from here");
     }
     /* It lost its connections: perhaps that of a snapshot too, and its word that it has it all. The
      * next one goes on where this one was. */
     struct ship *ship = &node->ships[number];
-    if (ship->link.state == LINK_UP && now_us - ship->link.up_us > crossing_us) {
+    if (ship->link.state == LINK_UP && is_overdue(&ship->link, crossing_us)) {
         ship_renew(ship);
     }
 }
 
 /*
  * A member that was restarted, or has closed a connection, says so once. When that is lost, the
- * other end sends into the void until TCP tries again, which may take as long as the outage took.
+ * other end sends into the void until TCP tries again, which may take as long as the outage took;
+ * or it waits for the answer to its greeting, which was lost.
  */
 void links_renew(struct kvapp_node *node, uint64_t longest_us)
 {
     for (size_t i = 0; i < node->link_count; i++) {
         struct link *link = &node->links[i];
-        if (link->state == LINK_UP && !link->leaving &&
-            io_now_us(node->io) - link->up_us > longest_us &&
+        if (!link->leaving && is_overdue(link, longest_us) &&
             !inbound_is_connected(node, link->id)) {
             link_close(link, "it has not connected to this server: it is greeted anew");
         }

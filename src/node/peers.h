@@ -32,7 +32,7 @@ struct link {
     enum link_state state;
     bool reported_down; /* a failure was logged; the next one is not until it was up */
     uint64_t backoff_us;
-    uint64_t up_us; /* since when it is up */
+    uint64_t since_us; /* since when it connects, greets or is up */
     struct io_timer retry;
     struct io_connect connect;
     struct io_stream *stream;
