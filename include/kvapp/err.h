@@ -47,7 +47,11 @@
     X(REMOVED, -31, "raft", "the server was removed from the cluster")                             \
     X(DIVERGED, -32, "raft", "the server's state differs from the leader's")                       \
     X(REFUSED, -33, "raft", "the change was refused")                                              \
-    X(OUTDATED, -34, "storage", "the data directory is an older copy of what it was")
+    X(OUTDATED, -34, "storage", "the data directory is an older copy of what it was")              \
+    X(NOT_INTEGER, -35, "key-value", "the value is not an integer or out of range")                \
+    X(NOT_FLOAT, -36, "key-value", "the value is not a number")                                    \
+    X(OVERFLOW, -37, "key-value", "the result is out of range")                                    \
+    X(REPLY_TOO_LARGE, -38, "key-value", "the reply would be too large")
 
 enum kv_err {
 #define KV_ERR_ENUM(code, number, kind, sentence) KV_ERR_##code = (number),

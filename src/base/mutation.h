@@ -4,7 +4,7 @@
  * the Meson option `mutation`; in every other build MUTATION is a constant false and leaves no
  * trace in the program.
  *
- * The numbers are those of the list of twenty.
+ * The numbers are those of the list of twenty; those above it came later.
  */
 #ifndef BASE_MUTATION_H
 #define BASE_MUTATION_H
@@ -31,6 +31,9 @@ enum mutation {
     MUTATION_sessions_out_of_snapshot = 18,
     MUTATION_skip_duplicate_check = 19, /* at the session's last sequence */
     MUTATION_damage_as_tail = 20,
+    MUTATION_raw_clock = 21,     /* entries are stamped with the leader's wall clock */
+    MUTATION_read_expired = 22,  /* reads do not wait for what tells of expired keys */
+    MUTATION_forward_again = 23, /* when the connection to the leader is lost */
 };
 
 #ifndef KVAPP_MUTATION

@@ -7,14 +7,16 @@
  *
  *     PeerHello       protocol_min u16 │ protocol_max u16 │ purpose u32 │ cluster_id u64 │ from u64
  *                     │ to u64 │ incarnation u64 │ membership_index u64 │ priority u32
- *                     │ flags u32 (1: unheard) │ address (size u32, bytes)
+ *                     │ flags u32 (1: unheard, 2: lost) │ term u64 │ last_index u64
+ *                     │ address (size u32, bytes)
  *     PeerWelcome     status i32 │ protocol u16 │ zero u16 │ cluster_id u64 │ id u64
  *                     │ text (size u32, bytes)
  *     SnapshotOffer   from u64 │ to u64 │ term u64 │ index u64 │ index_term u64 │ size u64
- *                     │ salt u64
+ *                     │ salt u64 │ time_ms u64
  *     SnapshotBytes   offset u64 │ bytes (size u32, bytes)
  *     SnapshotStatus  state u32 │ zero u32 │ offset u64 │ text (size u32, bytes)
  *     StateDigest     index u64 │ digest u64
+ *     Clock           wall_ms u64
  *     ReadIndexRequest   tag u64
  *     ReadIndexResponse  tag u64 │ index u64
  *     VoteRequest     ... │ flags u64 (1: pre, 2: transfer) │ last_index u64 │ last_term u64
@@ -148,6 +150,7 @@ void snapshot_offer_encode(const struct snapshot_offer *offer, struct buf *out)
     buf_put_u64(out, offer->index_term);
     buf_put_u64(out, offer->size);
     buf_put_u64(out, offer->salt);
+    buf_put_u64(out, offer->time_ms);
     frame_end(out, mark);
 }
 
@@ -161,6 +164,7 @@ int snapshot_offer_decode(struct slice payload, struct snapshot_offer *ret_offer
     offer.index_term = reader_u64(&reader);
     offer.size = reader_u64(&reader);
     offer.salt = reader_u64(&reader);
+    offer.time_ms = reader_u64(&reader);
     if (!reader_finished(&reader) || offer.from == 0 || offer.to == 0 || offer.from == offer.to ||
         offer.index == 0 || offer.index_term == 0 || offer.index_term > offer.term ||
         offer.size == 0) {
@@ -237,6 +241,26 @@ int state_digest_decode(struct slice payload, struct state_digest *ret_digest)
         return KV_ERR_MALFORMED;
     }
     *ret_digest = digest;
+    return 0;
+}
+
+/* ---- clocks ---- */
+
+void peer_clock_encode(uint64_t wall_ms, struct buf *out)
+{
+    size_t mark = frame_begin(out, FRAME_CLOCK);
+    buf_put_u64(out, wall_ms);
+    frame_end(out, mark);
+}
+
+int peer_clock_decode(struct slice payload, uint64_t *ret_wall_ms)
+{
+    struct reader reader = reader_of(payload);
+    uint64_t wall_ms = reader_u64(&reader);
+    if (!reader_finished(&reader)) {
+        return KV_ERR_MALFORMED;
+    }
+    *ret_wall_ms = wall_ms;
     return 0;
 }
 

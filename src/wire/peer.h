@@ -16,7 +16,7 @@
 #include "kvapp/raft.h"
 #include "wire/native.h"
 
-enum { PEER_PROTOCOL_MIN = 1, PEER_PROTOCOL_MAX = 1 };
+enum { PEER_PROTOCOL_MIN = 2, PEER_PROTOCOL_MAX = 2 };
 
 enum peer_purpose {
     PEER_MESSAGES = 0,
@@ -72,8 +72,9 @@ struct snapshot_offer {
     uint64_t term;
     uint64_t index; /* of the last entry that the snapshot covers */
     uint64_t index_term;
-    uint64_t size; /* of the file */
-    uint64_t salt; /* names this very file, so that a broken transfer can go on */
+    uint64_t size;    /* of the file */
+    uint64_t salt;    /* names this very file, so that a broken transfer can go on */
+    uint64_t time_ms; /* the cluster's: no entry that the snapshot covers has a later one */
 };
 
 /* A piece of a snapshot's file, as it is on the leader's disk. */
@@ -129,6 +130,11 @@ struct state_digest {
 
 void state_digest_encode(const struct state_digest *digest, struct buf *out);
 int state_digest_decode(struct slice payload, struct state_digest *ret_digest);
+
+/* What the sender's wall clock shows, right or wrong, milliseconds since 1970: of a voter to who
+ * leads, or will by its vote. */
+void peer_clock_encode(uint64_t wall_ms, struct buf *out);
+int peer_clock_decode(struct slice payload, uint64_t *ret_wall_ms);
 
 /*
  * Decodes a frame of type 0...3 or 14. *ret_entries borrows the bytes of an append's entries, which

@@ -8,11 +8,13 @@ STATIC_CHECK((int)MESSAGE_STATUS_RESPONSE == (int)FRAME_STATUS_RESPONSE, "kinds 
 STATIC_CHECK((int)MESSAGE_SNAPSHOT_STATUS == (int)FRAME_SNAPSHOT_STATUS, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_TIMEOUT_NOW == (int)RAFT_TIMEOUT_NOW, "kinds are frame types");
 STATIC_CHECK((int)MESSAGE_STATE_DIGEST == (int)FRAME_STATE_DIGEST, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_CLOCK == (int)FRAME_CLOCK, "kinds are frame types");
+STATIC_CHECK((int)MESSAGE_FORWARD_RESPONSE == (int)FRAME_FORWARD_RESPONSE, "kinds are frame types");
 
 bool message_kind_is_known(int kind)
 {
     return kind >= 0 && kind < MESSAGE_KIND_COUNT &&
-           (kind <= MESSAGE_READ_INDEX_RESPONSE || kind >= MESSAGE_ADMIN_REQUEST);
+           (kind <= MESSAGE_CLOCK || kind >= MESSAGE_ADMIN_REQUEST);
 }
 
 /* ---- random contents ---- */
@@ -185,6 +187,7 @@ static void any_offer(struct prng *prng, struct snapshot_offer *offer)
     offer->term = offer->term < offer->index_term ? offer->index_term : offer->term;
     offer->size = any_id(prng);
     offer->salt = any_u64(prng);
+    offer->time_ms = any_u64(prng);
 }
 
 static void any_port(struct prng *prng, char ret_address[ADDRESS_SIZE_MAX])
@@ -295,6 +298,15 @@ static void any_read(struct prng *prng, struct buf *arena, struct message *messa
         message->stale.applied_index = any_u64(prng);
         any_reply(prng, arena, &message->stale.reply);
         break;
+    case MESSAGE_FORWARD_REQUEST:
+        message->forward.tag = any_u64(prng);
+        message->forward.command = any_bytes(prng, arena, 0, 300);
+        break;
+    case MESSAGE_FORWARD_RESPONSE:
+        message->forward_answer.tag = any_u64(prng);
+        any_reply(prng, arena, &message->forward_answer.reply);
+        message->forward_answer.sentence = any_bytes(prng, arena, 0, 100);
+        break;
     default:
         UNREACHABLE();
     }
@@ -383,6 +395,9 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_STATE_DIGEST:
         ret_message->digest = (struct state_digest){any_id(prng), any_u64(prng)};
         break;
+    case MESSAGE_CLOCK:
+        ret_message->wall_ms = any_u64(prng);
+        break;
     case MESSAGE_ADMIN_REQUEST:
         any_admin_request(prng, &ret_message->admin);
         break;
@@ -399,6 +414,8 @@ void message_random(struct prng *prng, enum message_kind kind, struct buf *arena
     case MESSAGE_READ_INDEX_RESPONSE:
     case MESSAGE_READ_REQUEST:
     case MESSAGE_STALE_RESPONSE:
+    case MESSAGE_FORWARD_REQUEST:
+    case MESSAGE_FORWARD_RESPONSE:
         any_read(prng, arena, ret_message);
         break;
     default:
@@ -447,6 +464,9 @@ void message_encode(const struct message *message, struct buf *out)
     case MESSAGE_STATE_DIGEST:
         state_digest_encode(&message->digest, out);
         return;
+    case MESSAGE_CLOCK:
+        peer_clock_encode(message->wall_ms, out);
+        return;
     case MESSAGE_ADMIN_REQUEST:
         admin_request_encode(&message->admin, out);
         return;
@@ -470,6 +490,12 @@ void message_encode(const struct message *message, struct buf *out)
         return;
     case MESSAGE_STALE_RESPONSE:
         stale_response_encode(&message->stale, out);
+        return;
+    case MESSAGE_FORWARD_REQUEST:
+        forward_request_encode(&message->forward, out);
+        return;
+    case MESSAGE_FORWARD_RESPONSE:
+        forward_response_encode(&message->forward_answer, out);
         return;
     case MESSAGE_APPEND_REQUEST:
         mark = peer_message_begin(&message->raft, out);
@@ -508,6 +534,8 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return snapshot_status_decode(frame->payload, &ret_message->snapshot);
     case MESSAGE_STATE_DIGEST:
         return state_digest_decode(frame->payload, &ret_message->digest);
+    case MESSAGE_CLOCK:
+        return peer_clock_decode(frame->payload, &ret_message->wall_ms);
     case MESSAGE_ADMIN_REQUEST:
         return admin_request_decode(frame->payload, &ret_message->admin);
     case MESSAGE_ADMIN_RESPONSE:
@@ -524,6 +552,10 @@ int message_decode(const struct frame *frame, struct message *ret_message)
         return read_request_decode(frame->payload, &ret_message->read);
     case MESSAGE_STALE_RESPONSE:
         return stale_response_decode(frame->payload, &ret_message->stale);
+    case MESSAGE_FORWARD_REQUEST:
+        return forward_request_decode(frame->payload, &ret_message->forward);
+    case MESSAGE_FORWARD_RESPONSE:
+        return forward_response_decode(frame->payload, &ret_message->forward_answer);
     default:
         return peer_message_decode(frame, &ret_message->raft, &ret_message->entries);
     }
@@ -591,7 +623,8 @@ static bool status_equal(const struct status_response *a, const struct status_re
 static bool offer_equal(const struct snapshot_offer *a, const struct snapshot_offer *b)
 {
     return a->from == b->from && a->to == b->to && a->term == b->term && a->index == b->index &&
-           a->index_term == b->index_term && a->size == b->size && a->salt == b->salt;
+           a->index_term == b->index_term && a->size == b->size && a->salt == b->salt &&
+           a->time_ms == b->time_ms;
 }
 
 static bool reply_equal(const struct reply *a, const struct reply *b)
@@ -716,6 +749,8 @@ bool message_equal(const struct message *a, const struct message *b)
                slice_equal(a->snapshot.text, b->snapshot.text);
     case MESSAGE_STATE_DIGEST:
         return a->digest.index == b->digest.index && a->digest.digest == b->digest.digest;
+    case MESSAGE_CLOCK:
+        return a->wall_ms == b->wall_ms;
     case MESSAGE_ADMIN_REQUEST:
         return admin_request_equal(&a->admin, &b->admin);
     case MESSAGE_ADMIN_RESPONSE:
@@ -735,6 +770,13 @@ bool message_equal(const struct message *a, const struct message *b)
         return a->stale.request_id == b->stale.request_id && a->stale.age_ms == b->stale.age_ms &&
                a->stale.applied_index == b->stale.applied_index &&
                reply_equal(&a->stale.reply, &b->stale.reply);
+    case MESSAGE_FORWARD_REQUEST:
+        return a->forward.tag == b->forward.tag &&
+               slice_equal(a->forward.command, b->forward.command);
+    case MESSAGE_FORWARD_RESPONSE:
+        return a->forward_answer.tag == b->forward_answer.tag &&
+               reply_equal(&a->forward_answer.reply, &b->forward_answer.reply) &&
+               slice_equal(a->forward_answer.sentence, b->forward_answer.sentence);
     default:
         return raft_equal(&a->raft, &b->raft) && slice_equal(a->entries, b->entries);
     }

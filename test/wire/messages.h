@@ -8,6 +8,7 @@
 #include "base/prng.h"
 #include "wire/admin.h"
 #include "wire/backup.h"
+#include "wire/forward.h"
 #include "wire/native.h"
 #include "wire/peer.h"
 
@@ -30,12 +31,15 @@ enum message_kind {
     MESSAGE_STATE_DIGEST,
     MESSAGE_READ_INDEX_REQUEST,
     MESSAGE_READ_INDEX_RESPONSE,
+    MESSAGE_CLOCK,
     MESSAGE_ADMIN_REQUEST = FRAME_ADMIN_REQUEST,
     MESSAGE_ADMIN_RESPONSE,
     MESSAGE_BACKUP_REQUEST,
     MESSAGE_BACKUP_RESPONSE,
     MESSAGE_READ_REQUEST,
     MESSAGE_STALE_RESPONSE,
+    MESSAGE_FORWARD_REQUEST,
+    MESSAGE_FORWARD_RESPONSE,
     MESSAGE_KIND_COUNT,
 };
 
@@ -60,8 +64,11 @@ struct message {
         struct backup_response piece;
         struct read_index_request question;
         struct read_index_response index;
+        uint64_t wall_ms;
         struct read_request read;
         struct stale_response stale;
+        struct forward_request forward;
+        struct forward_response forward_answer;
     };
     struct slice entries; /* of an append */
 };

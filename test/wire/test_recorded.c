@@ -152,6 +152,82 @@ static void record_requests(struct buf *out)
         &(struct command){.operation = OPERATION_SCAN, .prefix = slice_of_string("user/")});
 }
 
+/* Locks, counters, what is together: the session's next writes. */
+static void record_lock(struct buf *out)
+{
+    record_request(out, "take_request", "puts \"me\" at \"lock\" for 10 s, if it is not there", 21,
+                   &(struct command){.operation = OPERATION_PUT,
+                                     .session = 7,
+                                     .sequence = 3,
+                                     .acknowledged = 2,
+                                     .key = slice_of_string("lock"),
+                                     .value = slice_of_string("me"),
+                                     .options = OPTION_ABSENT,
+                                     .expiry = {EXPIRY_AFTER, 10000}});
+    record_response(out, "take_response", "taken: 17 is the fencing token",
+                    &(struct client_response){.request_id = 21, .reply = {.revision = 17}});
+    struct buf commands = {0};
+    const struct command guard = {.operation = OPERATION_GUARD,
+                                  .has_expected = true,
+                                  .expected_revision = 17,
+                                  .key = slice_of_string("lock"),
+                                  .number = 2};
+    const struct command put = {
+        .operation = OPERATION_PUT, .key = slice_of_string("data"), .value = slice_of_string("v")};
+    const struct command add = {
+        .operation = OPERATION_ADD, .key = slice_of_string("n"), .number = -1};
+    command_encode_into_batch(&guard, &commands);
+    command_encode_into_batch(&put, &commands);
+    command_encode_into_batch(&add, &commands);
+    record_request(out, "batch_request",
+                   "if the lock is still at 17: puts \"data\", takes 1 off \"n\"", 22,
+                   &(struct command){.operation = OPERATION_BATCH,
+                                     .session = 7,
+                                     .sequence = 4,
+                                     .acknowledged = 3,
+                                     .commands = buf_slice(&commands)});
+    buf_done(&commands);
+    record_response(
+        out, "batch_response", "all three succeeded",
+        &(struct client_response){.request_id = 22, .reply = {.revision = 18, .count = 3}});
+    record_response(out, "batch_refused_response", "the lock is at 21 by now, and nothing was done",
+                    &(struct client_response){
+                        .request_id = 22, .reply = {.status = KV_ERR_CONDITION, .revision = 21}});
+}
+
+static void record_values(struct buf *out)
+{
+    record_request(
+        out, "add_request", "takes 5 off \"n\"", 23,
+        &(struct command){.operation = OPERATION_ADD, .key = slice_of_string("n"), .number = -5});
+    record_response(out, "add_response", "it is -6 now",
+                    &(struct client_response){.request_id = 23,
+                                              .reply = {.revision = 19, .count = (uint64_t)-6}});
+    record_request(out, "append_request", "appends \"!\" to \"greeting\"", 24,
+                   &(struct command){.operation = OPERATION_APPEND,
+                                     .key = slice_of_string("greeting"),
+                                     .value = slice_of_string("!")});
+    record_request(out, "expire_request", "\"greeting\" goes in the middle of November 2023", 25,
+                   &(struct command){.operation = OPERATION_EXPIRE,
+                                     .key = slice_of_string("greeting"),
+                                     .expiry = {EXPIRY_AT, 1700000000123}});
+    record_request(
+        out, "stat_request", "what is known of \"greeting\"?", 26,
+        &(struct command){.operation = OPERATION_STAT, .key = slice_of_string("greeting")});
+    struct buf bytes = {0};
+    key_stat_encode(&(struct key_stat){.create = 8,
+                                       .modify = 20,
+                                       .version = 3,
+                                       .expires_ms = 1700000000123,
+                                       .now_ms = 1699999999123},
+                    &bytes);
+    record_response(
+        out, "stat_response", "made at 8, written 3 times, 6 bytes, and gone in a second",
+        &(struct client_response){
+            .request_id = 26, .reply = {.revision = 20, .count = 6, .data = buf_slice(&bytes)}});
+    buf_done(&bytes);
+}
+
 static void record_answers(struct buf *out)
 {
     record_response(out, "outcome_unknown_response", "leadership was lost on the way",
@@ -295,6 +371,8 @@ static void record_reads(struct buf *out)
 static void client_messages_are_as_recorded(struct buf *out)
 {
     record_requests(out);
+    record_lock(out);
+    record_values(out);
     record_reads(out);
     record_answers(out);
     record_admin(out);
@@ -339,7 +417,8 @@ static void record_snapshot(struct buf *out)
                   .index = 1000,
                   .index_term = 5,
                   .size = 70000,
-                  .salt = 0x1122334455667788},
+                  .salt = 0x1122334455667788,
+                  .time_ms = 1700000000123},
     };
     record(out, "snapshot_offer", "server 1 has a snapshot up to entry 1000 of term 5", &message);
     message = (struct message){.kind = MESSAGE_SNAPSHOT_BYTES};
@@ -351,6 +430,8 @@ static void record_snapshot(struct buf *out)
     message = (struct message){.kind = MESSAGE_STATE_DIGEST};
     message.digest = (struct state_digest){.index = 1000, .digest = 0x1122334455667788};
     record(out, "state_digest", "the state of a leader that has applied entry 1000", &message);
+    message = (struct message){.kind = MESSAGE_CLOCK, .wall_ms = 1700000000123};
+    record(out, "clock", "a voter's wall clock, late on 14 November 2023", &message);
 }
 
 static void record_votes(struct buf *out)
@@ -419,6 +500,25 @@ static void record_read_index(struct buf *out)
     record(out, "read_index_response", "entry 102 must be applied", &message);
 }
 
+static void record_forward(struct buf *out)
+{
+    struct buf command = {0};
+    command_encode(
+        &(struct command){.operation = OPERATION_DELETE, .key = slice_of_string("greeting")},
+        &command);
+    struct message message = {
+        .kind = MESSAGE_FORWARD_REQUEST,
+        .forward = {.tag = 2007, .command = buf_slice(&command)},
+    };
+    record(out, "forward_request", "a client of Redis wants \"greeting\" deleted", &message);
+    message = (struct message){
+        .kind = MESSAGE_FORWARD_RESPONSE,
+        .forward_answer = {.tag = 2007, .reply = {.revision = 9, .count = 1}},
+    };
+    record(out, "forward_response", "it was, at revision 9", &message);
+    buf_done(&command);
+}
+
 static void peer_messages_are_as_recorded(struct buf *out)
 {
     record_handshake(out);
@@ -426,6 +526,7 @@ static void peer_messages_are_as_recorded(struct buf *out)
     record_votes(out);
     record_appends(out);
     record_read_index(out);
+    record_forward(out);
 }
 
 /* ---- against the files ---- */
@@ -578,7 +679,7 @@ static void the_document_shows_the_recorded_bytes(void **state)
     struct buf document = {0};
     read_file(place->document, &document);
     buf_put_u8(&document, 0);
-    const char *const samples[] = {"put_request", "put_response", "redirect"};
+    const char *const samples[] = {"put_request", "put_response", "redirect", "batch_request"};
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         struct buf text = {0};
         read_file(path, &text);
