@@ -1,5 +1,5 @@
 /*
- * Items and what they cost. The fields take 34 bytes before the key; the estimate of the heap's
+ * Items and what they cost. The fields take 42 bytes before the key; the estimate of the heap's
  * overhead is exact with glibc on 64-bit machines, and near enough elsewhere.
  */
 #include "kv/item.h"
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-STATIC_CHECK(KEY_SIZE_MAX <= UINT16_MAX, "a key's size fits its field");
+STATIC_CHECK(TREE_KEY_SIZE_MAX <= UINT16_MAX, "a key's size fits its field");
 
 /* Less than sizeof: the bytes begin where the last field ends, before the padding. */
 static size_t item_size(size_t key_size, size_t value_size)
@@ -18,14 +18,14 @@ static size_t item_size(size_t key_size, size_t value_size)
     return offsetof(struct item, bytes) + key_size + value_size;
 }
 
-struct item *item_new(struct slice key, struct slice value, const struct revisions *revisions)
+struct item *item_new(struct slice key, struct slice value, const struct item_facts *facts)
 {
-    CHECK(key.size <= KEY_SIZE_MAX);
+    CHECK(key.size <= TREE_KEY_SIZE_MAX);
     CHECK(value.size <= UINT32_MAX);
     struct item *item = memory_grow(NULL, item_size(key.size, value.size));
     item->references = 1;
     item->value_size = (uint32_t)value.size;
-    item->revisions = *revisions;
+    item->facts = *facts;
     item->key_size = (uint16_t)key.size;
     if (key.size > 0) {
         memcpy(item->bytes, key.data, key.size);

@@ -1,29 +1,35 @@
 /*
- * An item: one key with its value and revisions, in one allocation, shared between the live tree
- * and frozen ones by counting references. The tree's separators are items without a value.
+ * An item: one key with its value and what is known of it, in one allocation, shared between the
+ * live tree and frozen ones by counting references. The tree's separators are items without a
+ * value.
  */
 #ifndef KV_ITEM_H
 #define KV_ITEM_H
 
 #include "base/bytes.h"
+#include "base/limits.h"
+
+/* The tree of expiries has keys that begin with a time: see map.h. */
+enum { TREE_KEY_SIZE_MAX = 8 + KEY_SIZE_MAX };
 
 /* What the store knows of a key besides its value. The revisions are log indexes. */
-struct revisions {
-    uint64_t create;  /* the write that made the key */
-    uint64_t modify;  /* the write that set the present value */
-    uint64_t version; /* writes since it was made, that one included: from 1 */
+struct item_facts {
+    uint64_t create;     /* the write that made the key */
+    uint64_t modify;     /* the write that set the present value */
+    uint64_t version;    /* writes since it was made, that one included: from 1 */
+    uint64_t expires_ms; /* by the log's time; 0: never */
 };
 
 struct item {
     uint32_t references;
     uint32_t value_size;
-    struct revisions revisions;
+    struct item_facts facts;
     uint16_t key_size;
     uint8_t bytes[]; /* the key, then the value */
 };
 
 /* A new item with one reference; the bytes are copied. */
-struct item *item_new(struct slice key, struct slice value, const struct revisions *revisions);
+struct item *item_new(struct slice key, struct slice value, const struct item_facts *facts);
 
 static inline struct item *item_ref(struct item *item)
 {

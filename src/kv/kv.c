@@ -1,9 +1,13 @@
 /*
- * The state machine: the tree, the sessions, and how each command changes them.
+ * The state machine's door: entries and queries come in, replies go out.
  *
- *     kv_apply ──► decode, check ──► session: known? duplicate? ──► put, delete, delete range
- *                       │                     │                               │
- *                       └──── the reply ◄─────┴──────── stored for it ◄───────┘
+ *     kv_apply ──► the time moves on ──► what has expired goes ──► decode, check
+ *                                                                        │
+ *         the reply ◄── stored for it ◄── session: known? duplicate? ◄───┘
+ *             ▲                                   │
+ *             └── write.c, batch.c: the map ◄─────┘
+ *
+ *     kv_query ──► check ──► read.c, batch.c ──► the reply
  *
  * The digest is the sum, modulo 2^64, of the digests of all items and of all sessions, mixed with
  * the time and the applied index when asked for. A sum does not depend on the order, and an item
@@ -11,22 +15,23 @@
  */
 #include "kv/kv.h"
 
-#include "base/assert.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/memory.h"
-#include "kv/state.h"
+#include "kv/lcs.h"
+#include "kv/operations.h"
 
 #include <stdlib.h>
 
-/* The largest item of a scan: sizes of key and value, both, the revision. */
-STATIC_CHECK(FRAME_SIZE_MAX / 2 >= 4 + KEY_SIZE_MAX + 4 + VALUE_SIZE_MAX + 8,
-             "every item fits a page, so that every page goes on");
+enum {
+    /* Expired keys that one entry removes: some 30 µs, and more keys than an entry makes that is no
+     * batch. PURGE is for what is left. */
+    EXPIRED_PER_ENTRY = 16,
+    /* The same of a PURGE: two or three milliseconds. */
+    PURGE_LIMIT_MAX = 1000,
+};
 
-enum { PAGE_SIZE_MAX = FRAME_SIZE_MAX / 2 };
-
-/* Seeds that keep the digests of different things apart. */
-static const uint64_t seed_item = 0x6974656d00000000;
+/* A seed that keeps the digests of different things apart. */
 static const uint64_t seed_state = 0x7374617465000000;
 
 const struct kv_options kv_options_default = {
@@ -40,6 +45,7 @@ struct kv *kv_new(const struct kv_options *options)
 {
     struct kv *kv = memory_new(1, sizeof *kv);
     kv->tree = tree_new();
+    kv->expiries = tree_new();
     sessions_init(&kv->sessions, options);
     return kv;
 }
@@ -55,149 +61,40 @@ void kv_free(struct kv *kv)
 bool kv_release(struct kv *kv, size_t nodes)
 {
     CHECK(kv->sessions.frozen == NULL);
-    if (!tree_release(kv->tree, nodes)) {
+    if (kv->tree != NULL) {
+        map_retire(kv, kv->tree);
+        map_retire(kv, kv->expiries);
+        kv->tree = NULL;
+        kv->expiries = NULL;
+    }
+    if (!map_tidy(kv, nodes)) {
         return false;
     }
     sessions_done(&kv->sessions);
     buf_done(&kv->page);
+    buf_done(&kv->value);
+    buf_done(&kv->replies);
     free(kv);
     return true;
 }
 
-/* ---- the map, with its digest ---- */
-
-/* Key and value are hashed one after the other, each seeding the next, so their border counts. */
-uint64_t kv_item_digest(struct slice key, struct slice value, const struct revisions *revisions)
+bool kv_tidy(struct kv *kv, size_t nodes)
 {
-    uint8_t bytes[24];
-    put_u64(bytes, revisions->create);
-    put_u64(bytes + 8, revisions->modify);
-    put_u64(bytes + 16, revisions->version);
-    uint64_t digest = hash_bytes_seeded(bytes, sizeof bytes, seed_item);
-    digest = hash_bytes_seeded(key.data, key.size, digest);
-    return hash_bytes_seeded(value.data, value.size, digest);
+    return map_tidy(kv, nodes);
 }
 
-static uint64_t digest_of(const struct item *item)
-{
-    return kv_item_digest(item_key(item), item_value(item), &item->revisions);
-}
-
-static void map_put(struct kv *kv, struct slice key, struct slice value, const struct item *before)
-{
-    struct revisions revisions = {.create = kv->applied, .modify = kv->applied, .version = 1};
-    if (before != NULL) {
-        revisions.create = before->revisions.create;
-        revisions.version = before->revisions.version + 1;
-        kv->items_digest -= digest_of(before);
-    }
-    kv->items_digest += kv_item_digest(key, value, &revisions);
-    tree_put(kv->tree, key, value, &revisions);
-}
-
-static void map_delete(struct kv *kv, const struct item *item)
-{
-    kv->items_digest -= digest_of(item);
-    bool deleted = tree_delete(kv->tree, item_key(item));
-    CHECK(deleted);
-}
-
-/* ---- ranges ---- */
-
-/* Points at the first key of the command's range, or at the first behind it. */
-static void range_seek(const struct kv *kv, const struct command *command,
-                       struct tree_cursor *cursor)
-{
-    bool from_prefix = slice_compare(command->prefix, command->key) > 0;
-    tree_seek(kv->tree, from_prefix ? command->prefix : command->key, cursor);
-}
-
-/* The item at the cursor while it is in the range; NULL from the first that is not. */
-static const struct item *range_item(const struct command *command,
-                                     const struct tree_cursor *cursor)
-{
-    const struct item *item = tree_cursor_item(cursor);
-    if (item == NULL) {
-        return NULL;
-    }
-    struct slice key = item_key(item);
-    bool before_end = command->end.size == 0 || slice_compare(key, command->end) < 0;
-    return before_end && slice_has_prefix(key, command->prefix) ? item : NULL;
-}
-
-/* ---- writes ---- */
-
-/* False when the command expects another revision of the key; the reply then says so. */
-static bool expectation_holds(const struct command *command, const struct item *item,
-                              struct reply *reply)
-{
-    uint64_t revision = item == NULL ? 0 : item->revisions.modify;
-    if (!command->has_expected || command->expected_revision == revision) {
-        return true;
-    }
-    reply->status = KV_ERR_CONDITION;
-    reply->revision = revision;
-    return false;
-}
-
-static void apply_put(struct kv *kv, const struct command *command, struct reply *reply)
-{
-    const struct item *item = tree_get(kv->tree, command->key);
-    if (expectation_holds(command, item, reply)) {
-        map_put(kv, command->key, command->value, item);
-        reply->revision = kv->applied;
-    }
-}
-
-static void apply_delete(struct kv *kv, const struct command *command, struct reply *reply)
-{
-    const struct item *item = tree_get(kv->tree, command->key);
-    if (!expectation_holds(command, item, reply)) {
-        return;
-    }
-    reply->revision = kv->applied;
-    if (item == NULL) {
-        reply->status = KV_ERR_NOT_FOUND;
-        return;
-    }
-    map_delete(kv, item);
-    reply->count = 1;
-}
-
-static void apply_delete_range(struct kv *kv, const struct command *command, struct reply *reply)
-{
-    for (;;) {
-        struct tree_cursor cursor;
-        range_seek(kv, command, &cursor);
-        const struct item *item = range_item(command, &cursor);
-        if (item == NULL) {
-            break;
-        }
-        if (reply->count == DELETE_LIMIT_MAX) {
-            reply->more = true;
-            break;
-        }
-        map_delete(kv, item);
-        reply->count++;
-    }
-    reply->revision = kv->applied;
-}
+/* ---- entries ---- */
 
 /* A write to the map; its session, if it names one, has admitted it. */
 static void apply_to_map(struct kv *kv, const struct command *command, struct reply *reply)
 {
-    switch (command->operation) {
-    case OPERATION_PUT:
-        apply_put(kv, command, reply);
-        break;
-    case OPERATION_DELETE:
-        apply_delete(kv, command, reply);
-        break;
-    case OPERATION_DELETE_RANGE:
-        apply_delete_range(kv, command, reply);
-        break;
-    default:
-        UNREACHABLE();
+    kv->room = REPLY_SIZE_MAX;
+    kv->lcs_cells = LCS_CELLS_MAX;
+    kv->keys = BATCH_KEYS_MAX;
+    if (command->operation == OPERATION_BATCH) {
+        batch_run(kv, command, reply);
+    } else {
+        write_apply(kv, command, reply);
     }
 }
 
@@ -216,6 +113,37 @@ static void apply_write(struct kv *kv, const struct command *command, struct rep
     }
 }
 
+static int decode_write(struct slice bytes, struct command *command)
+{
+    int err = command_decode(bytes, command);
+    if (err == 0) {
+        err = command_check(command);
+    }
+    if (err == 0 && !operation_is_write(command->operation)) {
+        err = KV_ERR_INVALID;
+    }
+    return err;
+}
+
+/* What expires goes before the command is carried out; of a PURGE that is all it does. */
+static void apply_command(struct kv *kv, struct slice bytes, struct reply *reply)
+{
+    struct command command;
+    int err = decode_write(bytes, &command);
+    if (err == 0 && command.operation == OPERATION_PURGE) {
+        reply->count = map_purge(kv, PURGE_LIMIT_MAX);
+        reply->more = map_next_expiry(kv) <= kv->time_ms;
+        reply->revision = kv->applied;
+        return;
+    }
+    (void)map_purge(kv, EXPIRED_PER_ENTRY);
+    if (err == 0) {
+        apply_write(kv, &command, reply);
+    } else {
+        reply->status = err;
+    }
+}
+
 void kv_apply(struct kv *kv, uint64_t index, uint64_t time_ms, struct slice command,
               struct reply *ret_reply)
 {
@@ -224,76 +152,17 @@ void kv_apply(struct kv *kv, uint64_t index, uint64_t time_ms, struct slice comm
     uint64_t elapsed_ms = time_ms > kv->time_ms ? time_ms - kv->time_ms : 0;
     kv->time_ms += elapsed_ms;
     sessions_advance(&kv->sessions, elapsed_ms);
+    (void)map_tidy(kv, 1);
     struct reply reply = {0};
     if (command.size > 0) {
-        struct command decoded;
-        int err = command_decode(command, &decoded);
-        if (err == 0) {
-            err = command_check(&decoded);
-        }
-        if (err == 0 && !operation_is_write(decoded.operation)) {
-            err = KV_ERR_INVALID;
-        }
-        if (err == 0) {
-            apply_write(kv, &decoded, &reply);
-        } else {
-            reply.status = err;
-        }
+        apply_command(kv, command, &reply);
+    } else {
+        (void)map_purge(kv, EXPIRED_PER_ENTRY);
     }
     *ret_reply = reply;
 }
 
-/* ---- reads ---- */
-
-static void query_get(const struct kv *kv, const struct command *command, struct reply *reply)
-{
-    const struct item *item = tree_get(kv->tree, command->key);
-    if (item == NULL) {
-        reply->status = KV_ERR_NOT_FOUND;
-        reply->revision = kv->applied;
-        return;
-    }
-    reply->revision = item->revisions.modify;
-    reply->data = item_value(item);
-}
-
-/* The page's entry for an item, of a LIST or of a SCAN. */
-static size_t entry_size(const struct item *item, bool with_value)
-{
-    size_t key = 4 + (size_t)item->key_size;
-    return with_value ? key + 4 + item->value_size + 8 : key;
-}
-
-static void query_range(struct kv *kv, const struct command *command, struct reply *reply)
-{
-    bool with_value = command->operation == OPERATION_SCAN;
-    uint64_t limit = command->limit;
-    if (limit == 0 || limit > LIST_LIMIT_MAX) {
-        limit = LIST_LIMIT_MAX;
-    }
-    buf_clear(&kv->page);
-    struct tree_cursor cursor;
-    range_seek(kv, command, &cursor);
-    for (;;) {
-        const struct item *item = range_item(command, &cursor);
-        if (item == NULL) {
-            break;
-        }
-        if (reply->count == limit || kv->page.size + entry_size(item, with_value) > PAGE_SIZE_MAX) {
-            reply->more = true;
-            break;
-        }
-        buf_put_sized(&kv->page, item_key(item));
-        if (with_value) {
-            buf_put_sized(&kv->page, item_value(item));
-            buf_put_u64(&kv->page, item->revisions.modify);
-        }
-        reply->count++;
-        tree_cursor_next(&cursor);
-    }
-    reply->revision = kv->applied;
-    reply->data = buf_slice(&kv->page);
-}
+/* ---- queries ---- */
 
 static void query_outcome(struct kv *kv, const struct command *command, struct reply *reply)
 {
@@ -312,23 +181,27 @@ static void query_outcome(struct kv *kv, const struct command *command, struct r
     }
 }
 
-void kv_query(struct kv *kv, const struct command *command, struct reply *ret_reply)
+void kv_query(struct kv *kv, const struct command *command, size_t reply_size_max,
+              struct reply *ret_reply)
 {
+    CHECK(reply_size_max <= LOCAL_REPLY_SIZE_MAX);
     struct reply reply = {.status = command_check(command)};
+    if (reply.status == 0 && operation_is_write(command->operation)) {
+        reply.status = KV_ERR_INVALID;
+    }
     if (reply.status == 0) {
+        kv->room = reply_size_max;
+        kv->lcs_cells = LCS_CELLS_MAX;
+        kv->keys = command->operation == OPERATION_READ_BATCH ? BATCH_KEYS_MAX : UINT64_MAX;
         switch (command->operation) {
-        case OPERATION_GET:
-            query_get(kv, command, &reply);
-            break;
-        case OPERATION_LIST:
-        case OPERATION_SCAN:
-            query_range(kv, command, &reply);
-            break;
         case OPERATION_OUTCOME:
             query_outcome(kv, command, &reply);
             break;
+        case OPERATION_READ_BATCH:
+            batch_run(kv, command, &reply);
+            break;
         default:
-            reply.status = KV_ERR_INVALID;
+            read_answer(kv, command, &reply);
             break;
         }
     }
@@ -342,9 +215,29 @@ uint64_t kv_applied_index(const struct kv *kv)
     return kv->applied;
 }
 
+uint64_t kv_time_ms(const struct kv *kv)
+{
+    return kv->time_ms;
+}
+
+uint64_t kv_next_expiry(const struct kv *kv)
+{
+    return map_next_expiry(kv);
+}
+
 uint64_t kv_key_count(const struct kv *kv)
 {
     return tree_count(kv->tree);
+}
+
+uint64_t kv_expiring_count(const struct kv *kv)
+{
+    return tree_count(kv->expiries);
+}
+
+uint64_t kv_value_size_max(const struct kv *kv)
+{
+    return kv->value_size_max;
 }
 
 uint64_t kv_session_count(const struct kv *kv)
@@ -354,7 +247,7 @@ uint64_t kv_session_count(const struct kv *kv)
 
 uint64_t kv_memory(const struct kv *kv)
 {
-    return tree_memory(kv->tree);
+    return tree_memory(kv->tree) + tree_memory(kv->expiries);
 }
 
 uint64_t kv_state_digest(const struct kv *kv, uint64_t items, uint64_t sessions)
@@ -375,20 +268,12 @@ uint64_t kv_digest(const struct kv *kv)
 
 uint64_t kv_digest_recompute(const struct kv *kv)
 {
-    uint64_t items = 0;
-    struct tree_cursor cursor;
-    tree_seek(kv->tree, slice_of(NULL, 0), &cursor);
-    for (const struct item *item = tree_cursor_item(&cursor); item != NULL;
-         item = tree_cursor_item(&cursor)) {
-        items += digest_of(item);
-        tree_cursor_next(&cursor);
-    }
-    return kv_state_digest(kv, items, sessions_digest(&kv->sessions));
+    return kv_state_digest(kv, map_digest(kv), sessions_digest(&kv->sessions));
 }
 
 void kv_check(const struct kv *kv)
 {
-    tree_check(kv->tree);
+    map_check(kv);
     sessions_check(&kv->sessions);
     CHECK(kv_digest(kv) == kv_digest_recompute(kv));
 }

@@ -38,6 +38,12 @@ void kv_free(struct kv *kv);
 bool kv_release(struct kv *kv, size_t nodes);
 
 /*
+ * Gives back memory of what CLEAR deleted, about `nodes` nodes of the tree with their items. True:
+ * nothing is left. Every entry also does one node's worth, so it need not be called.
+ */
+bool kv_tidy(struct kv *kv, size_t nodes);
+
+/*
  * Applies the entry `index`, which follows the last one applied. `command` is an entry's payload;
  * empty for an entry without a command (a no-op), which only moves the applied index. Applying
  * cannot fail: what is wrong with a command is its reply. time_ms is the leader's; the state
@@ -47,17 +53,38 @@ bool kv_release(struct kv *kv, size_t nodes);
 void kv_apply(struct kv *kv, uint64_t index, uint64_t time_ms, struct slice command,
               struct reply *ret_reply);
 
-/* Answers a command that is not a write from the present state. Data borrowed as above. */
-void kv_query(struct kv *kv, const struct command *command, struct reply *ret_reply);
+/*
+ * Answers a command that is not a write from the present state. Data borrowed as above, and at most
+ * reply_size_max bytes, which is at most LOCAL_REPLY_SIZE_MAX: what has more is
+ * KV_ERR_REPLY_TOO_LARGE.
+ */
+void kv_query(struct kv *kv, const struct command *command, size_t reply_size_max,
+              struct reply *ret_reply);
 
 uint64_t kv_applied_index(const struct kv *kv);
+
+/* The largest time that an entry had: what expiries are compared with. */
+uint64_t kv_time_ms(const struct kv *kv);
+
+/*
+ * When the earliest expiry is that is still stored, which may be over; UINT64_MAX: there is none.
+ * Every entry removes a few keys whose time has come, and PURGE many. Somebody has to propose one
+ * for what expires while nothing else is written.
+ */
+uint64_t kv_next_expiry(const struct kv *kv);
+
+/* Keys that are stored. Some may have expired without being removed yet. */
 uint64_t kv_key_count(const struct kv *kv);
+/* Those of them that expire. */
+uint64_t kv_expiring_count(const struct kv *kv);
+/* No value that is stored is larger; the largest may be gone. */
+uint64_t kv_value_size_max(const struct kv *kv);
 uint64_t kv_session_count(const struct kv *kv);
 
 /*
- * A 64-bit digest of the whole state: keys with values and revisions, sessions with their replies,
- * the time. Kept up incrementally, so asking costs nothing; equal on two replicas that applied the
- * same index. Independent of the tree's shape.
+ * A 64-bit digest of the whole state: keys with values, revisions and expiries, sessions with
+ * their replies, the time. Kept up incrementally, so asking costs nothing; equal on two replicas
+ * that applied the same index. Independent of the tree's shape.
  */
 uint64_t kv_digest(const struct kv *kv);
 
@@ -67,7 +94,8 @@ uint64_t kv_digest_recompute(const struct kv *kv);
 /* Asserts every invariant of the tree and the sessions, and the digest. O(n); for tests. */
 void kv_check(const struct kv *kv);
 
-/* Bytes of memory held by keys and values, an estimate of the allocator's overhead included. */
+/* Bytes of memory held by keys, values and expiries, an estimate of the allocator's overhead
+ * included; without what a CLEAR deleted and was not given back yet. */
 uint64_t kv_memory(const struct kv *kv);
 
 /*

@@ -6,7 +6,7 @@
  */
 #include "base/limits.h"
 #include "base/memory.h"
-#include "kv/state.h"
+#include "kv/map.h"
 
 #include <stdlib.h>
 
@@ -39,7 +39,7 @@ static int take_state(struct kv_restore *restore, struct reader *reader)
 {
     uint32_t format = reader_u32(reader);
     uint32_t zero = reader_u32(reader);
-    if (!reader->failed && format > SNAPSHOT_FORMAT) {
+    if (!reader->failed && format != SNAPSHOT_FORMAT) {
         return KV_ERR_VERSION;
     }
     struct kv *kv = restore->kv;
@@ -48,17 +48,19 @@ static int take_state(struct kv_restore *restore, struct reader *reader)
     kv->sessions.clock_ms = reader_u64(reader);
     restore->key_count = reader_u64(reader);
     restore->session_count = reader_u64(reader);
-    bool sound = !reader->failed && format == SNAPSHOT_FORMAT && zero == 0;
+    bool sound = !reader->failed && zero == 0;
     /* The clock follows the time. */
     return sound && kv->sessions.clock_ms <= kv->time_ms ? 0 : KV_ERR_DAMAGED;
 }
 
-/* Whether the log up to `applied` can have made such an item. */
-static bool revisions_are_sound(const struct revisions *revisions, uint64_t applied)
+/* Whether the log up to `applied` can have made such an item. An entry writes a key at most as
+ * often as a batch has commands. */
+static bool facts_are_sound(const struct item_facts *facts, uint64_t applied)
 {
-    return revisions->create >= 1 && revisions->create <= revisions->modify &&
-           revisions->modify <= applied && revisions->version >= 1 &&
-           revisions->version - 1 <= revisions->modify - revisions->create;
+    return facts->create >= 1 && facts->create <= facts->modify && facts->modify <= applied &&
+           facts->version >= 1 &&
+           (facts->version - 1) / BATCH_COUNT_MAX <= facts->modify - facts->create &&
+           facts->expires_ms <= INT64_MAX;
 }
 
 static int take_item(struct kv_restore *restore, struct reader *reader)
@@ -67,19 +69,19 @@ static int take_item(struct kv_restore *restore, struct reader *reader)
     size_t key_size = reader_u16(reader);
     uint32_t zero = reader_u16(reader);
     size_t value_size = reader_u32(reader);
-    struct revisions revisions;
-    revisions.create = reader_u64(reader);
-    revisions.modify = reader_u64(reader);
-    revisions.version = reader_u64(reader);
+    struct item_facts facts;
+    facts.create = reader_u64(reader);
+    facts.modify = reader_u64(reader);
+    facts.version = reader_u64(reader);
+    facts.expires_ms = reader_u64(reader);
     struct slice key = reader_bytes(reader, key_size);
     struct slice value = reader_bytes(reader, value_size);
     bool sound = !reader->failed && zero == 0 && key_size >= 1 && key_size <= KEY_SIZE_MAX &&
-                 value_size <= VALUE_SIZE_MAX && revisions_are_sound(&revisions, kv->applied);
+                 value_size <= VALUE_SIZE_MAX && facts_are_sound(&facts, kv->applied);
     if (!sound || slice_compare(buf_slice(&restore->last_key), key) >= 0) {
         return KV_ERR_DAMAGED;
     }
-    tree_put(kv->tree, key, value, &revisions);
-    kv->items_digest += kv_item_digest(key, value, &revisions);
+    map_restore(kv, key, value, &facts);
     buf_clear(&restore->last_key);
     buf_append_slice(&restore->last_key, key);
     return 0;

@@ -98,9 +98,10 @@ static void put_item(const struct item *item, struct buf *chunk)
     buf_put_u16(chunk, item->key_size);
     buf_put_u16(chunk, 0);
     buf_put_u32(chunk, item->value_size);
-    buf_put_u64(chunk, item->revisions.create);
-    buf_put_u64(chunk, item->revisions.modify);
-    buf_put_u64(chunk, item->revisions.version);
+    buf_put_u64(chunk, item->facts.create);
+    buf_put_u64(chunk, item->facts.modify);
+    buf_put_u64(chunk, item->facts.version);
+    buf_put_u64(chunk, item->facts.expires_ms);
     buf_append_slice(chunk, item_key(item));
     buf_append_slice(chunk, item_value(item));
 }
@@ -164,7 +165,7 @@ bool kv_snapshot_release(struct kv_snapshot *snapshot, size_t nodes)
     if (!sessions_frozen_release(&snapshot->sessions, &nodes)) {
         return false;
     }
-    if (!tree_release(snapshot->tree, nodes)) {
+    if (!tree_release(snapshot->tree, &nodes)) {
         return false;
     }
     free(snapshot);

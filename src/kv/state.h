@@ -1,4 +1,4 @@
-/* The state itself: what kv.c, snapshot.c and restore.c share. */
+/* The state itself, which all of the state machine shares, and the format of a snapshot. */
 #ifndef KV_STATE_H
 #define KV_STATE_H
 
@@ -6,15 +6,23 @@
 #include "kv/tree.h"
 
 struct kv {
-    struct tree *tree;
+    struct tree *tree;     /* the items; see map.h, also for the next two */
+    struct tree *expiries; /* which key goes when */
+    struct tree *retired;  /* not used any more, to be given back: the first of a list */
     struct sessions sessions;
     uint64_t applied;
     uint64_t time_ms;
     uint64_t items_digest; /* the sum of the items' digests */
-    struct buf page;       /* data of the last LIST, SCAN or OUTCOME */
-};
+    size_t value_size_max; /* no value is larger; not part of the state */
 
-uint64_t kv_item_digest(struct slice key, struct slice value, const struct revisions *revisions);
+    /* Of the command that is being carried out. */
+    size_t room;        /* so many bytes its reply's data may have */
+    uint64_t lcs_cells; /* so many may still be computed, */
+    uint64_t keys;      /* and so many keys looked at by MATCH: a batch's commands share them */
+    struct buf page;    /* the reply's data, when they are no item's */
+    struct buf value;   /* a value that is being made */
+    struct buf replies; /* of a batch */
+};
 
 /* The digest of the state, of which these two are the parts that are sums. */
 uint64_t kv_state_digest(const struct kv *kv, uint64_t items, uint64_t sessions);
@@ -27,18 +35,19 @@ uint64_t kv_state_digest(const struct kv *kv, uint64_t items, uint64_t sessions)
  *     STATE       format u32 │ zero u32 │ index u64 │ time_ms u64 │ sessions' clock_ms u64
  *                 │ keys u64 │ sessions u64
  *     ITEMS       key size u16 │ zero u16 │ value size u32 │ create u64 │ modify u64 │ version u64
- *                 │ key │ value
+ *                 │ expires_ms u64, 0: never │ key │ value
  *     SESSIONS    see session_snapshot.c
  *
- * One STATE, then the items in the order of their keys, then the sessions. No piece is empty.
+ * One STATE, then the items in the order of their keys, then the sessions. No piece is empty. The
+ * tree of expiries is made anew from the items. Format 1 had no expiries; it is not read any more.
  */
 enum {
     PIECE_STATE = 1,
     PIECE_ITEMS = 2,
     PIECE_SESSIONS = 3,
     PIECE_HEADER_SIZE = 8,
-    ITEM_HEADER_SIZE = 32,
-    SNAPSHOT_FORMAT = 1,
+    ITEM_HEADER_SIZE = 40,
+    SNAPSHOT_FORMAT = 2,
 };
 
 STATIC_CHECK((int)KV_CHUNK_SIZE_MAX >=

@@ -23,7 +23,7 @@
 
 #include <stdlib.h>
 
-static const struct revisions no_revisions;
+static const struct item_facts no_facts;
 
 /* A writer's way from the root to a leaf; slots[i] is where nodes[i + 1] hangs in nodes[i]. */
 struct path {
@@ -36,7 +36,7 @@ struct tree *tree_new(void)
 {
     struct tree *tree = memory_new(1, sizeof *tree);
     tree->root = node_new(0);
-    tree->bottom = item_new(slice_of(NULL, 0), slice_of(NULL, 0), &no_revisions);
+    tree->bottom = item_new(slice_of(NULL, 0), slice_of(NULL, 0), &no_facts);
     tree->memory = node_footprint(0) + item_footprint(0, 0);
     return tree;
 }
@@ -44,12 +44,13 @@ struct tree *tree_new(void)
 void tree_free(struct tree *tree)
 {
     if (tree != NULL) {
-        bool gone = tree_release(tree, SIZE_MAX);
+        size_t nodes = SIZE_MAX;
+        bool gone = tree_release(tree, &nodes);
         CHECK(gone);
     }
 }
 
-bool tree_release(struct tree *tree, size_t nodes)
+bool tree_release(struct tree *tree, size_t *nodes)
 {
     if (tree->root != NULL) {
         node_release_begin(&tree->release, tree->root);
@@ -92,6 +93,27 @@ const struct item *tree_get(const struct tree *tree, struct slice key)
     bool equal;
     unsigned slot = node_search(node, key, &equal);
     return equal ? node->items[slot] : NULL;
+}
+
+/* Takes a number below `count` out of a random one; what is left is as good for the next. */
+static unsigned take_slot(uint64_t *random, unsigned count)
+{
+    CHECK(count > 0);
+    unsigned slot = (unsigned)(*random % count);
+    *random /= count;
+    return slot;
+}
+
+const struct item *tree_pick(const struct tree *tree, uint64_t random)
+{
+    if (tree->count == 0) {
+        return NULL;
+    }
+    const struct node *node = tree->root;
+    while (node->level > 0) {
+        node = node->children[take_slot(&random, node->count)];
+    }
+    return node->items[take_slot(&random, node->count)];
 }
 
 /* ---- the writer's path ---- */
@@ -163,7 +185,7 @@ static struct item *separator_new(struct tree *tree, const struct node *left,
     struct slice key = item_key(right->items[0]);
     key.size = common_prefix_size(item_key(left->items[left->count - 1]), key) + 1;
     tree->memory += item_footprint(key.size, 0);
-    return item_new(key, slice_of(NULL, 0), &no_revisions);
+    return item_new(key, slice_of(NULL, 0), &no_facts);
 }
 
 /* A separator between children of that level leaves its parent. Only leaves have their own. */
@@ -235,12 +257,12 @@ static void split_path(struct tree *tree, struct path *path, struct slice key)
 
 /* Gives the key at the slot of an own leaf another value: in place where nobody else sees it. */
 static void overwrite(struct tree *tree, struct node *leaf, unsigned slot, struct slice value,
-                      const struct revisions *revisions)
+                      const struct item_facts *facts)
 {
     struct item *item = leaf->items[slot];
     if (item->references == 1 && item->value_size == value.size) {
-        item->revisions = *revisions;
-        if (value.size > 0) {
+        item->facts = *facts;
+        if (value.size > 0 && value.data != item_value(item).data) {
             memcpy(item->bytes + item->key_size, value.data, value.size);
         }
         return;
@@ -248,22 +270,22 @@ static void overwrite(struct tree *tree, struct node *leaf, unsigned slot, struc
     struct slice key = item_key(item);
     tree->memory += item_footprint(key.size, value.size);
     tree->memory -= item_footprint(key.size, item->value_size);
-    node_replace(leaf, slot, item_new(key, value, revisions));
+    node_replace(leaf, slot, item_new(key, value, facts));
 }
 
 void tree_put(struct tree *tree, struct slice key, struct slice value,
-              const struct revisions *revisions)
+              const struct item_facts *facts)
 {
     CHECK(!tree->frozen);
     CHECK(key.size >= 1);
-    CHECK(key.size <= KEY_SIZE_MAX);
+    CHECK(key.size <= TREE_KEY_SIZE_MAX);
     struct path path;
     descend(tree, key, &path);
     struct node *leaf = path.nodes[path.leaf];
     bool equal;
     unsigned slot = node_search(leaf, key, &equal);
     if (equal) {
-        overwrite(tree, leaf, slot, value, revisions);
+        overwrite(tree, leaf, slot, value, facts);
         return;
     }
     if (leaf->count == NODE_SLOTS) {
@@ -272,7 +294,7 @@ void tree_put(struct tree *tree, struct slice key, struct slice value,
         slot = node_search(leaf, key, &equal);
         CHECK(!equal);
     }
-    node_insert(leaf, slot, item_new(key, value, revisions), NULL);
+    node_insert(leaf, slot, item_new(key, value, facts), NULL);
     tree->memory += item_footprint(key.size, value.size);
     tree->count++;
 }

@@ -16,10 +16,11 @@ struct tree *tree_new(void);
 void tree_free(struct tree *tree);
 
 /*
- * The same in steps of bounded work: frees up to `nodes` nodes, with the items that nobody else
- * refers to. True: the tree is gone. After the first step only further ones are allowed.
+ * The same in steps of bounded work: frees up to `*nodes` nodes, with the items that nobody else
+ * refers to, and reduces *nodes by as many. True: the tree is gone. After the first step only
+ * further ones are allowed.
  */
-bool tree_release(struct tree *tree, size_t nodes);
+bool tree_release(struct tree *tree, size_t *nodes);
 
 /* The present contents, read-only, for the caller to free. O(1). */
 struct tree *tree_freeze(struct tree *tree);
@@ -28,11 +29,18 @@ struct tree *tree_freeze(struct tree *tree);
 const struct item *tree_get(const struct tree *tree, struct slice key);
 
 /*
- * Makes or replaces the item of a key of 1 to KEY_SIZE_MAX bytes. The tree is not frozen; the
- * slices are copied and may not point into it.
+ * Makes or replaces the item of a key of 1 to TREE_KEY_SIZE_MAX bytes. The tree is not frozen; the
+ * slices are copied, and may be the whole key and the whole value of any item in it.
  */
 void tree_put(struct tree *tree, struct slice key, struct slice value,
-              const struct revisions *revisions);
+              const struct item_facts *facts);
+
+/*
+ * An item that follows from `random` alone, borrowed like tree_get's; NULL: the tree is empty. With
+ * random numbers every item is about as likely as any other: at most as much as the nodes on the
+ * way to it are emptier than others.
+ */
+const struct item *tree_pick(const struct tree *tree, uint64_t random);
 
 /* False when the key is not there. `key` may be the item's own. The tree is not frozen. */
 bool tree_delete(struct tree *tree, struct slice key);
@@ -72,6 +80,7 @@ struct tree {
     uint64_t memory;
     bool frozen;
     struct node_release release;
+    struct tree *next; /* in a list of trees to be released, its owner's; else NULL */
 };
 
 #endif

@@ -52,9 +52,9 @@ static void check_node(const struct tree *tree, const struct visit *visit)
         CHECK(node->items[0] == visit->lower);
     } else {
         for (unsigned slot = 0; slot < node->count; slot++) {
-            const struct revisions *revisions = &node->items[slot]->revisions;
+            const struct item_facts *facts = &node->items[slot]->facts;
             CHECK(node->items[slot]->key_size > 0);
-            CHECK(revisions->create <= revisions->modify);
+            CHECK(facts->create <= facts->modify);
         }
     }
 }

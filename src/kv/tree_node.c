@@ -14,7 +14,7 @@
 STATIC_CHECK(NODE_SLOTS_MERGED < NODE_SLOTS, "a merged node has room");
 STATIC_CHECK(NODE_SLOTS_MERGED >= 2 * NODE_SLOTS_MIN - 1, "halves of what is not merged are full");
 STATIC_CHECK(NODE_SLOTS / 2 >= NODE_SLOTS_MIN, "halves of a split node are full enough");
-STATIC_CHECK(KEY_SIZE_MAX <= UINT16_MAX, "a skip fits its field");
+STATIC_CHECK(TREE_KEY_SIZE_MAX <= UINT16_MAX, "a skip fits its field");
 
 static size_t node_size(unsigned level)
 {
@@ -91,9 +91,9 @@ void node_release_begin(struct node_release *release, struct node *node)
     release_enter(release, node);
 }
 
-bool node_release_step(struct node_release *release, size_t count)
+bool node_release_step(struct node_release *release, size_t *count)
 {
-    while (release->depth > 0 && count > 0) {
+    while (release->depth > 0 && *count > 0) {
         struct node *last = release->nodes[release->depth - 1];
         unsigned *next = &release->next[release->depth - 1];
         if (last->level > 0 && *next < last->count) {
@@ -102,7 +102,7 @@ bool node_release_step(struct node_release *release, size_t count)
         } else {
             node_free(last);
             release->depth--;
-            count--;
+            (*count)--;
         }
     }
     return release->depth == 0;
@@ -113,7 +113,8 @@ void node_unref(struct node *node)
     struct node_release release;
     release.depth = 0;
     node_release_begin(&release, node);
-    bool done = node_release_step(&release, SIZE_MAX);
+    size_t count = SIZE_MAX;
+    bool done = node_release_step(&release, &count);
     CHECK(done);
 }
 

@@ -60,8 +60,8 @@ struct node_release {
 /* Gives back the reference; what is to be freed then is left to the steps. */
 void node_release_begin(struct node_release *release, struct node *node);
 
-/* Frees up to `count` nodes; true: nothing is left. */
-bool node_release_step(struct node_release *release, size_t count);
+/* Frees up to `*count` nodes and reduces it by as many; true: nothing is left. */
+bool node_release_step(struct node_release *release, size_t *count);
 
 /* The memory of a node of that level. */
 size_t node_footprint(unsigned level);

@@ -16,6 +16,7 @@
  */
 #include "node/node.h"
 
+#include "base/limits.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -356,7 +357,7 @@ static void answer(struct kvapp_node *node, const struct read_record *record, st
     struct command command;
     struct reply reply;
     CHECK(command_decode(bytes, &command) == 0);
-    kv_query(node->kv, &command, &reply);
+    kv_query(node->kv, &command, REPLY_SIZE_MAX, &reply);
     const struct waiter waiter = waiter_of(record);
     if (record->kind == READ_STALE) {
         reply_stale(node, &waiter, &reply, age_ms(node));

@@ -20,6 +20,7 @@ enum {
     /* Where these fields stand, for who walks entries that were checked before. */
     ENTRY_INDEX_OFFSET = 8,
     ENTRY_TERM_OFFSET = 16,
+    ENTRY_TIME_OFFSET = 24,
     ENTRY_SIZE_OFFSET = 32,
     ENTRY_KIND_OFFSET = 36,
 };
@@ -33,7 +34,7 @@ enum entry_kind {
 struct entry {
     uint64_t index;
     uint64_t term;
-    uint64_t time_ms; /* the leader's wall clock when it made the entry */
+    uint64_t time_ms; /* the cluster's, when the leader made the entry; milliseconds since 1970 */
     enum entry_kind kind;
     struct slice payload; /* at most COMMAND_SIZE_MAX */
 };

@@ -66,12 +66,12 @@ static void bench_tree(const char *name, key_fn key_of)
     printf("tree, %s keys\n", name);
     uint8_t room[KEY_SIZE];
     uint8_t value[VALUE_SIZE] = {0};
-    struct revisions revisions = {.create = 1, .modify = 1, .version = 1};
+    struct item_facts facts = {.create = 1, .modify = 1, .version = 1};
     uint64_t heap = heap_in_use();
     struct tree *tree = tree_new();
     double start = now();
     for (uint64_t i = 0; i < COUNT; i++) {
-        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &facts);
     }
     report("put, new", COUNT, start);
     heap = heap_in_use() - heap;
@@ -87,7 +87,7 @@ static void bench_tree(const char *name, key_fn key_of)
     report("get", found, start);
     start = now();
     for (uint64_t i = 0; i < COUNT; i++) {
-        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &facts);
     }
     report("put, over, same size", COUNT, start);
     struct tree_cursor cursor;
@@ -102,7 +102,7 @@ static void bench_tree(const char *name, key_fn key_of)
     struct tree *frozen = tree_freeze(tree);
     start = now();
     for (uint64_t i = 0; i < COUNT; i++) {
-        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &revisions);
+        tree_put(tree, key_of(shuffled(i), room), slice_of(value, VALUE_SIZE), &facts);
     }
     report("put, over, while frozen", COUNT, start);
     start = now();
@@ -248,10 +248,50 @@ static void bench_kv(void)
     double start = now();
     for (uint64_t i = 0; i < COUNT; i++) {
         struct command get = {.operation = OPERATION_GET, .key = named_key(shuffled(i), room)};
-        kv_query(kv, &get, &reply);
+        kv_query(kv, &get, REPLY_SIZE_MAX, &reply);
         found += reply.status == 0;
     }
     report("query get", found, start);
+    buf_done(&bytes);
+    kv_free(kv);
+}
+
+/* Each key is given an expiry, in an order of their own, and goes. */
+static void bench_expiries(void)
+{
+    printf("keys that expire\n");
+    struct kv *kv = kv_new(&kv_options_default);
+    uint8_t room[KEY_SIZE];
+    struct command command = {.operation = OPERATION_PUT};
+    for (uint64_t i = 0; i < COUNT; i++) {
+        command.key = named_key(shuffled(i), room);
+        apply(kv, &command);
+    }
+    uint64_t memory = kv_memory(kv);
+    command.operation = OPERATION_EXPIRE;
+    double start = now();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        command.key = named_key(i, room);
+        command.expiry =
+            (struct expiry){.kind = EXPIRY_AT, .ms = (int64_t)(COUNT * 10 + shuffled(i))};
+        apply(kv, &command);
+    }
+    report("apply expire", COUNT, start);
+    printf("%-40s %10.1f (by tree_memory)\n", "bytes for the expiry of a key",
+           (double)(kv_memory(kv) - memory) / COUNT);
+    struct buf bytes = {0};
+    command_encode(&(struct command){.operation = OPERATION_PURGE}, &bytes);
+    struct reply reply = {.more = true};
+    double longest = 0;
+    start = now();
+    while (reply.more) {
+        double step = now();
+        kv_apply(kv, kv_applied_index(kv) + 1, COUNT * 20, buf_slice(&bytes), &reply);
+        step = now() - step;
+        longest = step > longest ? step : longest;
+    }
+    report("purge, each key", COUNT, start);
+    printf("%-40s %10.3f ms\n", "the longest step", longest * 1e3);
     buf_done(&bytes);
     kv_free(kv);
 }
@@ -261,6 +301,7 @@ int main(void)
     bench_tree("random", random_key);
     bench_tree("named", named_key);
     bench_kv();
+    bench_expiries();
     bench_snapshot();
     bench_freeze_sessions();
     return EXIT_SUCCESS;

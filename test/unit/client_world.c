@@ -131,14 +131,14 @@ static void redirect(struct visit *visit, uint64_t request_id, uint64_t leader)
 static void apply(struct world *world, const struct command *command, struct reply *ret_reply)
 {
     if (!operation_is_write(command->operation)) {
-        kv_query(world->kv, command, ret_reply);
+        kv_query(world->kv, command, REPLY_SIZE_MAX, ret_reply);
         return;
     }
     struct command question = {.operation = OPERATION_GET, .key = command->key};
     struct reply before = {.revision = 0};
     struct reply after = {.revision = 0};
     if (command->operation == OPERATION_PUT) {
-        kv_query(world->kv, &question, &before);
+        kv_query(world->kv, &question, REPLY_SIZE_MAX, &before);
     }
     struct buf bytes = {0};
     command_encode(command, &bytes);
@@ -147,7 +147,7 @@ static void apply(struct world *world, const struct command *command, struct rep
         world->log_index++;
         kv_apply(world->kv, world->log_index, 1, buf_slice(&bytes), &unused);
         struct reply kept = unused;
-        kv_query(world->kv, &question, &after);
+        kv_query(world->kv, &question, REPLY_SIZE_MAX, &after);
         world->puts_applied += after.status == 0 && after.revision == world->log_index;
         *ret_reply = kept;
         ret_reply->data = slice_of(NULL, 0);

@@ -52,7 +52,7 @@ static inline struct reply apply(struct driver *driver, struct command command)
 static inline struct reply query(struct driver *driver, struct command command)
 {
     struct reply reply;
-    kv_query(driver->kv, &command, &reply);
+    kv_query(driver->kv, &command, REPLY_SIZE_MAX, &reply);
     return reply;
 }
 

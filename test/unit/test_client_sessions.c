@@ -358,7 +358,7 @@ static void writes_are_applied_once_whatever_happens(void **state)
         assert_int_equal(puts[i].status, 0);
         struct reply reply;
         struct command command = {.operation = OPERATION_GET, .key = slice_of_string(puts[i].key)};
-        kv_query(world->kv, &command, &reply);
+        kv_query(world->kv, &command, REPLY_SIZE_MAX, &reply);
         assert_int_equal(reply.status, 0);
         assert_int_equal(reply.revision, puts[i].revision);
     }

@@ -16,13 +16,13 @@
 enum {
     STATE_AT = 8,
     ITEMS_AT = 56,
-    A_AT = 64, /* key "a": made by entry 3, set by 5 */
-    B_AT = 98, /* key "b": made by entry 4 */
-    SESSIONS_AT = 132,
-    ONE_AT = 140,       /* session 1, used by entry 4 */
-    ONE_REPLY_AT = 180, /* to sequence 5; 32 bytes behind it to 7 */
-    TWO_AT = 244,       /* session 2, used by entry 5, with one reply */
-    SMALL_SIZE = 316,
+    A_AT = 64,  /* key "a": made by entry 3, set by 5 */
+    B_AT = 106, /* key "b": made by entry 4 */
+    SESSIONS_AT = 148,
+    ONE_AT = 156,       /* session 1, used by entry 4 */
+    ONE_REPLY_AT = 196, /* to sequence 5; 32 bytes behind it to 7 */
+    TWO_AT = 260,       /* session 2, used by entry 5, with one reply */
+    SMALL_SIZE = 332,
     SMALL_INDEX = 5,
     SMALL_TIME_MS = 1000,
 };
@@ -121,52 +121,52 @@ static void fields_that_no_log_can_make_are_damage(void **state)
 {
     (void)state;
     static const struct patch patches[] = {
-        {0, 1, 0},                              /* a kind that there is not */
-        {0, 1, 2},                              /* items before the state */
-        {1, 1, 1},                              /* reserved */
-        {2, 2, 0x100},                          /* reserved */
-        {4, 4, 0},                              /* an empty piece */
-        {4, 4, 2},                              /* two states */
-        {STATE_AT, 4, 0},                       /* a format that there never was */
-        {STATE_AT + 4, 4, 1},                   /* reserved */
-        {STATE_AT + 8, 8, SMALL_INDEX - 1},     /* a key from after the index */
-        {STATE_AT + 16, 8, SMALL_TIME_MS - 1},  /* a clock ahead of the time */
-        {ITEMS_AT, 1, 1},                       /* another state */
-        {ITEMS_AT, 1, 4},                       /* a kind that there is not */
-        {ITEMS_AT + 4, 4, 0},                   /* an empty piece */
-        {ITEMS_AT + 4, 4, 3},                   /* more items than there are */
-        {ITEMS_AT + 4, 4, UINT32_MAX},          /* far more */
-        {A_AT, 2, 0},                           /* an empty key */
-        {A_AT, 2, KEY_SIZE_MAX + 1},            /* a key too large */
-        {A_AT + 2, 2, 1},                       /* reserved */
-        {A_AT + 4, 4, VALUE_SIZE_MAX + 1},      /* a value too large */
-        {A_AT + 4, 4, UINT32_MAX},              /* far larger than what is there */
-        {A_AT + 8, 8, 0},                       /* made by no entry */
-        {A_AT + 8, 8, 6},                       /* made after it was set */
-        {A_AT + 16, 8, SMALL_INDEX + 1},        /* set after the index */
-        {A_AT + 24, 8, 0},                      /* never written */
-        {A_AT + 24, 8, 4},                      /* written more often than there are entries */
-        {A_AT + 24, 8, UINT64_MAX},             /* far more often */
-        {A_AT + 32, 1, 'b'},                    /* the same key twice */
-        {A_AT + 32, 1, 'c'},                    /* keys that fall */
-        {SESSIONS_AT + 4, 4, 0},                /* an empty piece */
-        {SESSIONS_AT + 4, 4, 3},                /* more sessions than there are */
-        {ONE_AT, 8, 0},                         /* opened by no entry */
-        {ONE_AT, 8, 5},                         /* opened after it was used */
-        {ONE_AT + 8, 8, SMALL_INDEX + 1},       /* used after the index */
-        {ONE_AT + 16, 8, SMALL_TIME_MS + 1},    /* used after the clock */
-        {ONE_AT + 24, 8, 5},                    /* a reply at the floor */
-        {ONE_AT + 32, 4, 3},                    /* more replies than there are */
-        {ONE_AT + 32, 4, UINT32_MAX},           /* far more */
-        {ONE_AT + 36, 4, 1},                    /* reserved */
-        {ONE_REPLY_AT, 8, 0},                   /* a sequence that cannot be */
-        {ONE_REPLY_AT, 8, 7},                   /* a sequence twice */
-        {ONE_REPLY_AT, 8, 8},                   /* sequences that fall */
-        {ONE_REPLY_AT + 8, 8, SMALL_INDEX + 1}, /* a revision after the index */
-        {ONE_REPLY_AT + 24, 4, 1},              /* a status that is no error */
-        {ONE_REPLY_AT + 28, 4, 2},              /* more than a flag */
-        {ONE_REPLY_AT + 28, 4, 0x100},          /* reserved */
-        {TWO_AT, 8, 1},                         /* a session twice */
+        {0, 1, 0},                               /* a kind that there is not */
+        {0, 1, 2},                               /* items before the state */
+        {1, 1, 1},                               /* reserved */
+        {2, 2, 0x100},                           /* reserved */
+        {4, 4, 0},                               /* an empty piece */
+        {4, 4, 2},                               /* two states */
+        {STATE_AT + 4, 4, 1},                    /* reserved */
+        {STATE_AT + 8, 8, SMALL_INDEX - 1},      /* a key from after the index */
+        {STATE_AT + 16, 8, SMALL_TIME_MS - 1},   /* a clock ahead of the time */
+        {ITEMS_AT, 1, 1},                        /* another state */
+        {ITEMS_AT, 1, 4},                        /* a kind that there is not */
+        {ITEMS_AT + 4, 4, 0},                    /* an empty piece */
+        {ITEMS_AT + 4, 4, 3},                    /* more items than there are */
+        {ITEMS_AT + 4, 4, UINT32_MAX},           /* far more */
+        {A_AT, 2, 0},                            /* an empty key */
+        {A_AT, 2, KEY_SIZE_MAX + 1},             /* a key too large */
+        {A_AT + 2, 2, 1},                        /* reserved */
+        {A_AT + 4, 4, VALUE_SIZE_MAX + 1},       /* a value too large */
+        {A_AT + 4, 4, UINT32_MAX},               /* far larger than what is there */
+        {A_AT + 8, 8, 0},                        /* made by no entry */
+        {A_AT + 8, 8, 6},                        /* made after it was set */
+        {A_AT + 16, 8, SMALL_INDEX + 1},         /* set after the index */
+        {A_AT + 24, 8, 0},                       /* never written */
+        {A_AT + 24, 8, 3 * BATCH_COUNT_MAX + 1}, /* written more often than entries can */
+        {A_AT + 24, 8, UINT64_MAX},              /* far more often */
+        {A_AT + 32, 8, INT64_MAX + 1ull},        /* it goes later than any time can be */
+        {A_AT + 40, 1, 'b'},                     /* the same key twice */
+        {A_AT + 40, 1, 'c'},                     /* keys that fall */
+        {SESSIONS_AT + 4, 4, 0},                 /* an empty piece */
+        {SESSIONS_AT + 4, 4, 3},                 /* more sessions than there are */
+        {ONE_AT, 8, 0},                          /* opened by no entry */
+        {ONE_AT, 8, 5},                          /* opened after it was used */
+        {ONE_AT + 8, 8, SMALL_INDEX + 1},        /* used after the index */
+        {ONE_AT + 16, 8, SMALL_TIME_MS + 1},     /* used after the clock */
+        {ONE_AT + 24, 8, 5},                     /* a reply at the floor */
+        {ONE_AT + 32, 4, 3},                     /* more replies than there are */
+        {ONE_AT + 32, 4, UINT32_MAX},            /* far more */
+        {ONE_AT + 36, 4, 1},                     /* reserved */
+        {ONE_REPLY_AT, 8, 0},                    /* a sequence that cannot be */
+        {ONE_REPLY_AT, 8, 7},                    /* a sequence twice */
+        {ONE_REPLY_AT, 8, 8},                    /* sequences that fall */
+        {ONE_REPLY_AT + 8, 8, SMALL_INDEX + 1},  /* a revision after the index */
+        {ONE_REPLY_AT + 24, 4, 1},               /* a status that is no error */
+        {ONE_REPLY_AT + 28, 4, 2},               /* more than a flag */
+        {ONE_REPLY_AT + 28, 4, 0x100},           /* reserved */
+        {TWO_AT, 8, 1},                          /* a session twice */
     };
     struct small small = small_new();
     uint8_t bytes[SMALL_SIZE];
@@ -178,10 +178,20 @@ static void fields_that_no_log_can_make_are_damage(void **state)
             fail_msg("patch %zu gives %d", i, err);
         }
     }
-    memcpy(bytes, small.bytes.data, SMALL_SIZE);
-    patch_bytes(bytes, &(struct patch){STATE_AT, 4, 2});
-    assert_int_equal(chunk_error(&kv_options_default, slice_of(bytes, SMALL_SIZE)), KV_ERR_VERSION);
     assert_int_equal(chunk_error(&kv_options_default, buf_slice(&small.bytes)), 0);
+    buf_done(&small.bytes);
+}
+
+static void another_format_is_another_version(void **state)
+{
+    (void)state;
+    static const uint32_t formats[] = {0, 1, 3, UINT32_MAX};
+    struct small small = small_new();
+    for (size_t i = 0; i < COUNT_OF(formats); i++) {
+        put_u32(small.bytes.data + STATE_AT, formats[i]);
+        int err = chunk_error(&kv_options_default, buf_slice(&small.bytes));
+        assert_int_equal(err, KV_ERR_VERSION);
+    }
     buf_done(&small.bytes);
 }
 
@@ -249,8 +259,8 @@ static void nothing_may_follow_but_more_of_the_same(void **state)
     struct small small = small_new();
     uint8_t bytes[SMALL_SIZE];
     memcpy(bytes, small.bytes.data, SMALL_SIZE);
-    bytes[A_AT + 32] = 'c';
-    bytes[B_AT + 32] = 'd';
+    bytes[A_AT + 40] = 'c';
+    bytes[B_AT + 40] = 'd';
     struct slice more_items = slice_of(bytes + ITEMS_AT, SESSIONS_AT - ITEMS_AT);
     struct slice parts[] = {
         slice_of(bytes, ITEMS_AT),       /* the state */
@@ -366,6 +376,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_damage),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(fields_that_no_log_can_make_are_damage),
+        cmocka_unit_test(another_format_is_another_version),
         cmocka_unit_test(what_breaks_a_limit_is_damage),
         cmocka_unit_test(the_end_asks_for_everything),
         cmocka_unit_test(nothing_may_follow_but_more_of_the_same),

@@ -112,9 +112,9 @@ static struct slice value_of(uint64_t stamp, uint8_t room[VALUE_ROOM])
     return slice_of(room, size);
 }
 
-static struct revisions revisions_of(uint64_t stamp)
+static struct item_facts facts_of(uint64_t stamp)
 {
-    return (struct revisions){.create = stamp / 2, .modify = stamp, .version = stamp % 7 + 1};
+    return (struct item_facts){.create = stamp / 2, .modify = stamp, .version = stamp % 7 + 1};
 }
 
 static void assert_item(const struct item *item, struct slice key, uint64_t stamp)
@@ -123,10 +123,10 @@ static void assert_item(const struct item *item, struct slice key, uint64_t stam
     assert_non_null(item);
     assert_true(slice_equal(item_key(item), key));
     assert_true(slice_equal(item_value(item), value_of(stamp, room)));
-    struct revisions expected = revisions_of(stamp);
-    assert_true(item->revisions.create == expected.create);
-    assert_true(item->revisions.modify == expected.modify);
-    assert_true(item->revisions.version == expected.version);
+    struct item_facts expected = facts_of(stamp);
+    assert_true(item->facts.create == expected.create);
+    assert_true(item->facts.modify == expected.modify);
+    assert_true(item->facts.version == expected.version);
 }
 
 static void assert_tree_is(const struct tree *tree, const struct model *model,
@@ -174,8 +174,8 @@ static void walk_put(struct walk *walk, size_t rank)
     uint64_t *stamp = &walk->model.stamps[rank];
     walk->model.present += *stamp == 0;
     *stamp = walk_stamp(walk, *stamp);
-    struct revisions revisions = revisions_of(*stamp);
-    tree_put(walk->tree, walk->model.keys[rank], value_of(*stamp, room), &revisions);
+    struct item_facts facts = facts_of(*stamp);
+    tree_put(walk->tree, walk->model.keys[rank], value_of(*stamp, room), &facts);
 }
 
 static void walk_delete(struct walk *walk, size_t rank)
@@ -299,8 +299,8 @@ static struct slice numbered_key(uint64_t number, char room[32])
 static void put_number(struct tree *tree, uint64_t number)
 {
     char room[32];
-    struct revisions revisions = {.create = number + 1, .modify = number + 1, .version = 1};
-    tree_put(tree, numbered_key(number, room), slice_of("0123456789", 10), &revisions);
+    struct item_facts facts = {.create = number + 1, .modify = number + 1, .version = 1};
+    tree_put(tree, numbered_key(number, room), slice_of("0123456789", 10), &facts);
 }
 
 static bool delete_number(struct tree *tree, uint64_t number)
@@ -359,6 +359,7 @@ static void an_empty_tree_has_nothing(void **state)
     assert_false(tree_delete(tree, slice_of("a", 1)));
     tree_seek(tree, slice_of(NULL, 0), &cursor);
     assert_null(tree_cursor_item(&cursor));
+    assert_null(tree_pick(tree, 4712));
     assert_true(tree_count(tree) == 0);
     tree_free(tree);
     tree_free(NULL);
@@ -380,29 +381,103 @@ static void a_key_may_be_deleted_by_its_own_bytes(void **state)
     tree_free(tree);
 }
 
+static void a_value_may_be_put_by_the_bytes_of_an_item(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    struct tree *tree = tree_new();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        put_number(tree, i);
+    }
+    struct tree *frozen = tree_freeze(tree);
+    struct item_facts facts = {.create = 1, .modify = 2, .version = 3, .expires_ms = 4};
+    char room[32];
+    for (uint64_t i = 0; i < 2 * COUNT; i++) {
+        const struct item *item = tree_get(tree, numbered_key(i % COUNT, room));
+        tree_put(tree, item_key(item), item_value(item), &facts);
+        item = tree_get(tree, numbered_key(i % COUNT, room));
+        assert_true(item->facts.expires_ms == 4);
+        assert_true(slice_equal(item_value(item), slice_of("0123456789", 10)));
+        tree_put(tree, numbered_key(i + COUNT, room), item_value(item), &facts);
+    }
+    tree_check(tree);
+    assert_true(tree_get(frozen, numbered_key(0, room))->facts.expires_ms == 0);
+    tree_free(frozen);
+    tree_free(tree);
+}
+
 static void the_largest_keys_and_values_are_kept(void **state)
 {
     (void)state;
     struct tree *tree = tree_new();
     uint8_t *bytes = memory_new(1, VALUE_SIZE_MAX);
     memset(bytes, 'x', VALUE_SIZE_MAX);
-    struct revisions revisions = {.create = 1, .modify = 1, .version = 1};
+    struct item_facts facts = {.create = 1, .modify = 1, .version = 1};
     /* Each is a prefix of the next, so that no head tells them apart. */
-    for (size_t size = KEY_SIZE_MAX; size > KEY_SIZE_MAX - 300; size--) {
-        tree_put(tree, slice_of(bytes, size), slice_of(bytes, size), &revisions);
+    for (size_t size = TREE_KEY_SIZE_MAX; size > TREE_KEY_SIZE_MAX - 300; size--) {
+        tree_put(tree, slice_of(bytes, size), slice_of(bytes, size), &facts);
     }
-    tree_put(tree, slice_of(bytes, 1), slice_of(bytes, VALUE_SIZE_MAX), &revisions);
+    tree_put(tree, slice_of(bytes, 1), slice_of(bytes, VALUE_SIZE_MAX), &facts);
     tree_check(tree);
-    for (size_t size = KEY_SIZE_MAX; size > KEY_SIZE_MAX - 300; size--) {
+    for (size_t size = TREE_KEY_SIZE_MAX; size > TREE_KEY_SIZE_MAX - 300; size--) {
         const struct item *item = tree_get(tree, slice_of(bytes, size));
         assert_non_null(item);
         assert_int_equal(item_value(item).size, size);
     }
     assert_int_equal(item_value(tree_get(tree, slice_of(bytes, 1))).size, VALUE_SIZE_MAX);
     assert_null(tree_get(tree, slice_of(bytes, 2)));
-    assert_null(tree_get(tree, slice_of(bytes, KEY_SIZE_MAX + 1)));
+    assert_null(tree_get(tree, slice_of(bytes, TREE_KEY_SIZE_MAX + 1)));
     tree_free(tree);
     free(bytes);
+}
+
+/* ---- picking ---- */
+
+/* How often each of `count` numbered keys is picked by so many random numbers. */
+static unsigned *picks_of(uint64_t count, unsigned picks)
+{
+    struct tree *tree = tree_new();
+    for (uint64_t i = 0; i < count; i++) {
+        put_number(tree, number_in_order(2, i));
+    }
+    unsigned *picked = memory_new(ORDERED_COUNT, sizeof *picked);
+    uint64_t seed = 4712;
+    print_message("# seed %llu\n", (unsigned long long)seed);
+    struct prng prng;
+    prng_init(&prng, seed);
+    for (unsigned i = 0; i < picks; i++) {
+        uint64_t random = prng_next(&prng);
+        const struct item *item = tree_pick(tree, random);
+        assert_ptr_equal(item, tree_get(tree, item_key(item)));
+        assert_ptr_equal(item, tree_pick(tree, random));
+        picked[item->facts.create - 1]++;
+    }
+    tree_free(tree);
+    return picked;
+}
+
+static void every_key_of_a_leaf_is_picked_as_often(void **state)
+{
+    (void)state;
+    enum { COUNT = 10, PICKS = 10000 };
+    unsigned *picked = picks_of(COUNT, PICKS);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        assert_in_range(picked[number_in_order(2, i)], PICKS / COUNT * 8 / 10,
+                        PICKS / COUNT * 12 / 10);
+    }
+    free(picked);
+}
+
+/* Of three levels, whose nodes are filled differently. */
+static void every_key_of_a_tree_is_picked_about_as_often(void **state)
+{
+    (void)state;
+    enum { MEAN = 100 };
+    unsigned *picked = picks_of(ORDERED_COUNT, ORDERED_COUNT * MEAN);
+    for (uint64_t i = 0; i < ORDERED_COUNT; i++) {
+        assert_in_range(picked[i], MEAN / 5, MEAN * 5);
+    }
+    free(picked);
 }
 
 /* ---- freezing ---- */
@@ -429,7 +504,7 @@ static void a_frozen_tree_outlives_the_live_one(void **state)
     for (uint64_t i = 0; i < 5000; i++) {
         const struct item *item = tree_get(again, numbered_key(i, room));
         assert_non_null(item);
-        assert_true(item->revisions.create == i + 1);
+        assert_true(item->facts.create == i + 1);
     }
     tree_free(again);
 }
@@ -448,7 +523,10 @@ static void a_tree_is_released_in_steps_between_writes(void **state)
         assert_true(delete_number(tree, i));
     }
     unsigned steps = 1;
-    for (uint64_t i = 1; !tree_release(frozen, STEP); i = (i + 62) % COUNT) {
+    size_t nodes = STEP;
+    for (uint64_t i = 1; !tree_release(frozen, &nodes); i = (i + 62) % COUNT) {
+        assert_int_equal(nodes, 0);
+        nodes = STEP;
         put_number(tree, i);
         (void)delete_number(tree, i + 1);
         steps++;
@@ -515,17 +593,17 @@ static void memory_for_each_key_is_bounded_and_comes_back(void **state)
     uint64_t empty = tree_memory(tree);
     uint8_t key[KEY_SIZE];
     uint8_t value[VALUE_SIZE] = {0};
-    struct revisions revisions = {.create = 1, .modify = 1, .version = 1};
+    struct item_facts facts = {.create = 1, .modify = 1, .version = 1};
     struct prng prng;
     prng_init(&prng, 99);
     for (uint64_t i = 0; i < COUNT; i++) {
         put_u64(key, prng_next(&prng));
         put_u64(key + 8, prng_next(&prng));
-        tree_put(tree, slice_of(key, KEY_SIZE), slice_of(value, VALUE_SIZE), &revisions);
+        tree_put(tree, slice_of(key, KEY_SIZE), slice_of(value, VALUE_SIZE), &facts);
     }
     uint64_t overhead = tree_memory(tree) / COUNT - KEY_SIZE - VALUE_SIZE;
     print_message("# %llu bytes for each key beyond key and value\n", (unsigned long long)overhead);
-    assert_in_range(overhead, 50, 80);
+    assert_in_range(overhead, 50, 90);
     prng_init(&prng, 99);
     for (uint64_t i = 0; i < COUNT; i++) {
         put_u64(key, prng_next(&prng));
@@ -558,7 +636,10 @@ int main(void)
         cmocka_unit_test(keys_in_any_order_come_and_go),
         cmocka_unit_test(a_million_random_operations_agree_with_a_sorted_array),
         cmocka_unit_test(a_key_may_be_deleted_by_its_own_bytes),
+        cmocka_unit_test(a_value_may_be_put_by_the_bytes_of_an_item),
         cmocka_unit_test(the_largest_keys_and_values_are_kept),
+        cmocka_unit_test(every_key_of_a_leaf_is_picked_as_often),
+        cmocka_unit_test(every_key_of_a_tree_is_picked_about_as_often),
         cmocka_unit_test(a_frozen_tree_outlives_the_live_one),
         cmocka_unit_test(a_tree_is_released_in_steps_between_writes),
         cmocka_unit_test(a_write_after_freezing_copies_only_its_path),
