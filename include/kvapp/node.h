@@ -42,6 +42,13 @@ int kvapp_timing_mode(const char *name, struct kvapp_timing *ret_timing);
 enum kvapp_io { KVAPP_IO_AUTO, KVAPP_IO_URING, KVAPP_IO_PORTABLE };
 enum kvapp_log_level { KVAPP_LOG_ERROR, KVAPP_LOG_WARN, KVAPP_LOG_INFO, KVAPP_LOG_DEBUG };
 
+/* What a server that does not lead does with the writes of Redis's clients. */
+enum kvapp_redis_writes {
+    KVAPP_REDIS_FORWARD, /* hands them to the leader */
+    KVAPP_REDIS_MOVED,   /* answers MOVED with the leader's address, as a Redis Cluster does */
+    KVAPP_REDIS_REFUSE,  /* answers READONLY, as a replica does */
+};
+
 struct kvapp_node_options {
     uint64_t node_id;     /* 0: the member whose address is `bind` */
     const char *bind;     /* raft address; NULL: node_id's in `cluster` */
@@ -63,7 +70,8 @@ struct kvapp_node_options {
      * each leader has one while a majority is so configured. All must have the same election
      * timeouts. */
     enum kvapp_reads reads;
-    bool handle_signals; /* SIGTERM and SIGINT end kvapp_node_run cleanly */
+    enum kvapp_redis_writes redis_writes; /* forward */
+    bool handle_signals;                  /* SIGTERM and SIGINT end kvapp_node_run cleanly */
     /* The log; NULL: nobody listens. */
     void (*log)(void *context, enum kvapp_log_level level, const char *line);
     void *log_context;

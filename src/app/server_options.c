@@ -98,6 +98,8 @@ int server_options_fill(const struct options *options, struct kvapp_node_options
     node_options->timing = timing;
     node_options->io = io_kind(options_number(options, OPTION_IO));
     node_options->reads = (enum kvapp_reads)options_number(options, OPTION_READS);
+    node_options->redis_writes =
+        (enum kvapp_redis_writes)options_number(options, OPTION_REDIS_WRITES);
     node_options->segment_size = options_number(options, OPTION_SEGMENT_SIZE);
     node_options->cache_size = options_number(options, OPTION_CACHE_SIZE);
     node_options->snapshot_entries = options_number(options, OPTION_SNAPSHOT_ENTRIES);

@@ -46,8 +46,10 @@ enum option_owner {
     OWNER_BACKUP = 1 << 9, /* and its backup */
     OWNER_RESTORE = 1 << 10,
     OWNER_RECOVER = 1 << 11,
+    OWNER_PUT = 1 << 12, /* the client's put */
+    OWNER_PUT_IF = 1 << 13,
     /* The commands of kvapp client that have options of their own. */
-    OWNERS_OF_COMMANDS = OWNER_RANGE | OWNER_MEMBER | OWNER_BACKUP,
+    OWNERS_OF_COMMANDS = OWNER_RANGE | OWNER_MEMBER | OWNER_BACKUP | OWNER_PUT | OWNER_PUT_IF,
 };
 
 enum option_id {
@@ -69,6 +71,7 @@ enum option_id {
     OPTION_CLIENT_PORT_OFFSET,
     OPTION_IO,
     OPTION_READS,
+    OPTION_REDIS_WRITES,
     OPTION_SEGMENT_SIZE,
     OPTION_CACHE_SIZE,
     OPTION_SNAPSHOT_ENTRIES,
@@ -82,6 +85,8 @@ enum option_id {
     OPTION_START,
     OPTION_END,
     OPTION_VALUES,
+    OPTION_TTL,
+    OPTION_IF_ABSENT,
     OPTION_DRY_RUN,
     OPTION_FORCE,
     OPTION_LEARNER,

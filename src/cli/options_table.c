@@ -12,6 +12,17 @@ enum {
                  OWNER_VERIFY | OWNER_RESTORE | OWNER_RECOVER | OWNER_PROGRAM,
 };
 
+/* The flag of a timing mode; its name follows. */
+#define SHORT_FORM(mode)                                                                           \
+    .type = OPTION_SHORT_FORM, .owners = OWNER_SERVER, .means = OPTION_TIMING_MODE,                \
+    .choices = mode, .help = "Short for --timing-mode " mode "."
+
+/* A flag that stands on the command line only. */
+#define FLAG(who, called, sentence)                                                                \
+    {                                                                                              \
+        .type = OPTION_FLAG, .owners = (who), .name = (called), .help = (sentence),                \
+    }
+
 const struct option option_table[OPTION_COUNT] = {
     [OPTION_NODE_ID] =
         {
@@ -81,33 +92,9 @@ const struct option option_table[OPTION_COUNT] = {
                     "client delay 0, 25, 200 ms. The options below override single numbers. debug "
                     "and demo turn --verbose on.",
         },
-    [OPTION_FAST_MODE] =
-        {
-            .type = OPTION_SHORT_FORM,
-            .owners = OWNER_SERVER,
-            .name = "fast-mode",
-            .means = OPTION_TIMING_MODE,
-            .choices = "fast",
-            .help = "Short for --timing-mode fast.",
-        },
-    [OPTION_DEBUG_MODE] =
-        {
-            .type = OPTION_SHORT_FORM,
-            .owners = OWNER_SERVER,
-            .name = "debug-mode",
-            .means = OPTION_TIMING_MODE,
-            .choices = "debug",
-            .help = "Short for --timing-mode debug.",
-        },
-    [OPTION_DEMO_MODE] =
-        {
-            .type = OPTION_SHORT_FORM,
-            .owners = OWNER_SERVER,
-            .name = "demo-mode",
-            .means = OPTION_TIMING_MODE,
-            .choices = "demo",
-            .help = "Short for --timing-mode demo.",
-        },
+    [OPTION_FAST_MODE] = {SHORT_FORM("fast"), .name = "fast-mode"},
+    [OPTION_DEBUG_MODE] = {SHORT_FORM("debug"), .name = "debug-mode"},
+    [OPTION_DEMO_MODE] = {SHORT_FORM("demo"), .name = "demo-mode"},
     [OPTION_EVENT_LOOP_DELAY] =
         {
             .type = OPTION_MS,
@@ -215,6 +202,18 @@ const struct option option_table[OPTION_COUNT] = {
                 "does leader. A server that does lease also promises what leases rest on, so "
                 "give it to all. Stale is for clients.",
         },
+    [OPTION_REDIS_WRITES] =
+        {
+            .type = OPTION_ENUM,
+            .owners = OWNER_SERVER,
+            .name = "redis-writes",
+            .value_name = "HOW",
+            .initial = "forward",
+            .choices = "forward|moved|refuse",
+            .environment = "KVAPP_REDIS_WRITES",
+            .help = "What a server that does not lead does with the writes of Redis clients: hands "
+                    "them to the leader (forward), or answers MOVED or READONLY (refuse).",
+        },
     [OPTION_SEGMENT_SIZE] =
         {
             .type = OPTION_BYTES,
@@ -308,13 +307,7 @@ const struct option option_table[OPTION_COUNT] = {
             .environment = "KVAPP_JSON",
             .help = "Print one JSON object for each reply; of a data directory one in all.",
         },
-    [OPTION_RAW] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_CLIENT,
-            .name = "raw",
-            .help = "Print keys and values as they are, without escapes.",
-        },
+    [OPTION_RAW] = FLAG(OWNER_CLIENT, "raw", "Print keys and values as they are, without escapes."),
     [OPTION_LIMIT] =
         {
             .type = OPTION_U64,
@@ -341,42 +334,27 @@ const struct option option_table[OPTION_COUNT] = {
             .value_name = "KEY",
             .help = "Only keys before this one.",
         },
-    [OPTION_VALUES] =
+    [OPTION_VALUES] = FLAG(OWNER_RANGE, "values", "With the values (list): the same as scan."),
+    [OPTION_TTL] =
         {
-            .type = OPTION_FLAG,
-            .owners = OWNER_RANGE,
-            .name = "values",
-            .help = "With the values (list): the same as scan.",
+            .type = OPTION_MS,
+            .owners = OWNER_PUT | OWNER_PUT_IF,
+            .name = "ttl",
+            .value_name = "MS",
+            .min = 1,
+            .max = INT64_MAX,
+            .help = "The key goes after so long. Without it, it stays.",
         },
+    [OPTION_IF_ABSENT] = FLAG(OWNER_PUT, "if-absent", "Only if the key is not there."),
     [OPTION_DRY_RUN] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_MEMBER,
-            .name = "dry-run",
-            .help = "Say what the change would mean, and do nothing.",
-        },
+        FLAG(OWNER_MEMBER, "dry-run", "Say what the change would mean, and do nothing."),
     [OPTION_FORCE] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_MEMBER | OWNER_BACKUP,
-            .name = "force",
-            .help = "Member: change the members even if it costs the quorum. Backup: replace a "
-                    "file that is there already.",
-        },
+        FLAG(OWNER_MEMBER | OWNER_BACKUP, "force",
+             "Member: change the members even if it costs the quorum. Backup: replace a "
+             "file that is there already."),
     [OPTION_LEARNER] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_MEMBER,
-            .name = "learner",
-            .help = "The new member never becomes a voter by itself.",
-        },
-    [OPTION_YES] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_RECOVER,
-            .name = "yes",
-            .help = "Carries out what would be done.",
-        },
+        FLAG(OWNER_MEMBER, "learner", "The new member never becomes a voter by itself."),
+    [OPTION_YES] = FLAG(OWNER_RECOVER, "yes", "Carries out what would be done."),
     [OPTION_CLIENTS] =
         {
             .type = OPTION_U64,
@@ -493,13 +471,9 @@ const struct option option_table[OPTION_COUNT] = {
                     "io-error, full-disk, rot, clock, jump, client.",
         },
     [OPTION_BEYOND] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_SIM,
-            .name = "beyond",
-            .help = "Lets any number of disks fail or rot, not only a minority. Then a cluster may "
-                    "stop; what it answers must still be right.",
-        },
+        FLAG(OWNER_SIM, "beyond",
+             "Lets any number of disks fail or rot, not only a minority. Then a cluster may "
+             "stop; what it answers must still be right."),
     [OPTION_CRASH_POINT] =
         {
             .type = OPTION_U64,
@@ -512,20 +486,11 @@ const struct option option_table[OPTION_COUNT] = {
                     "event of the run.",
         },
     [OPTION_CRASH_POINTS] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_SIM,
-            .name = "crash-points",
-            .help = "Runs the seed once for each of its crash points. Best with a short --duration "
-                    "and --faults none.",
-        },
+        FLAG(OWNER_SIM, "crash-points",
+             "Runs the seed once for each of its crash points. Best with a short --duration "
+             "and --faults none."),
     [OPTION_TRACE] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_SIM,
-            .name = "trace",
-            .help = "Tells the whole story of one seed on standard output.",
-        },
+        FLAG(OWNER_SIM, "trace", "Tells the whole story of one seed on standard output."),
     [OPTION_JOBS] =
         {
             .type = OPTION_U64,
@@ -537,21 +502,13 @@ const struct option option_table[OPTION_COUNT] = {
             .help = "Processes at work. Without it, one for each processor.",
         },
     [OPTION_SHRINK] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_SIM,
-            .name = "shrink",
-            .help = "When a seed fails, looks for the fewest faults and the shortest duration with "
-                    "which it still does.",
-        },
+        FLAG(OWNER_SIM, "shrink",
+             "When a seed fails, looks for the fewest faults and the shortest duration with "
+             "which it still does."),
     [OPTION_ENTRIES] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNER_INSPECT,
-            .name = "entries",
-            .help = "Show all entries of the log. Without it, and without --from and --to, the "
-                    "last five, or as many as --limit says.",
-        },
+        FLAG(OWNER_INSPECT, "entries",
+             "Show all entries of the log. Without it, and without --from and --to, the "
+             "last five, or as many as --limit says."),
     [OPTION_FROM] =
         {
             .type = OPTION_U64,
@@ -590,11 +547,5 @@ const struct option option_table[OPTION_COUNT] = {
             .letter = 'h',
             .help = "Print this help.",
         },
-    [OPTION_VERSION] =
-        {
-            .type = OPTION_FLAG,
-            .owners = OWNERS_ALL,
-            .name = "version",
-            .help = "Print the version.",
-        },
+    [OPTION_VERSION] = FLAG(OWNERS_ALL, "version", "Print the version."),
 };

@@ -35,6 +35,8 @@ struct sim_world *sim_world_new(uint64_t seed);
 void sim_world_free(struct sim_world *world);
 
 uint64_t sim_world_now(const struct sim_world *world);
+/* What a right wall clock shows. */
+uint64_t sim_world_wall_us(const struct sim_world *world);
 
 /*
  * Lets time pass until a process has something to do, at most until `until_us`. Returns its host,

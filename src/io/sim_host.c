@@ -34,6 +34,11 @@ static uint64_t clock_passed(const struct sim_host *host)
     return (host->world->now_us - host->clock.world_us) * rate / SIM_PPM;
 }
 
+uint64_t sim_world_wall_us(const struct sim_world *world)
+{
+    return (uint64_t)WALL_START_S * 1000000 + world->now_us;
+}
+
 uint64_t sim_clock_local(const struct sim_host *host)
 {
     return host->clock.local_us + clock_passed(host);
@@ -245,7 +250,7 @@ struct sim_host *sim_host_new(struct sim_world *world, const char *address)
     host->turn_us_min = 2;
     host->turn_us_max = 20;
     host->next_port = FIRST_PORT;
-    host->clock.wall_us = (uint64_t)WALL_START_S * 1000000 + world->now_us;
+    host->clock.wall_us = sim_world_wall_us(world);
     host->clock.world_us = world->now_us;
     prng_init(&host->process_chance, prng_next(&world->chance));
     prng_init(&host->disk_chance, prng_next(&world->chance));

@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+/* Read at once, and applied in one turn: of batches a few thousand bytes are work for a
+ * millisecond. */
 enum { READ_BYTES = 1024 * 1024 };
 
 static void apply_entry(struct kvapp_node *node, struct slice encoded, size_t *ret_size)
@@ -64,7 +66,8 @@ void apply_committed(struct kvapp_node *node)
         restore_begin(node, restored);
         return;
     }
-    for (int n = 0; n < APPLY_PER_TURN; n++) {
+    size_t bytes = 0;
+    for (int n = 0; n < APPLY_PER_TURN && bytes < READ_BYTES; n++) {
         uint64_t index = kv_applied_index(node->kv) + 1;
         if (!digest_agrees(node) || index > node->commit_index) {
             return;
@@ -81,6 +84,7 @@ void apply_committed(struct kvapp_node *node)
         CHECK(err == 0);
         size_t size = 0;
         apply_entry(node, encoded, &size);
+        bytes += size;
     }
     node->more_work = true;
 }

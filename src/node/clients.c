@@ -13,9 +13,6 @@
 
 #include <stdlib.h>
 
-static const char not_native[] =
-    "-ERR this port speaks the native protocol of kvapp; Redis's comes with a later version\r\n";
-
 static void free_if_unused(struct client *client)
 {
     if (client->stream != NULL || client->waiting > 0 || client->closing) {
@@ -28,6 +25,7 @@ static void free_if_unused(struct client *client)
     buf_done(&client->held);
     intake_done(&client->intake);
     outbox_done(&client->outbox);
+    redis_free(client->redis);
     free(client);
 }
 
@@ -168,16 +166,20 @@ static int take_frame(void *context, const struct frame *frame)
     }
 }
 
-/* No more is read from the client; it is closed once everything is answered and sent. */
-static void end_receiving(struct client *client)
+static void pause_receiving(struct client *client)
+{
+    if (!client->paused) {
+        client->paused = true;
+        io_receive_pause(client->node->io, client->stream);
+    }
+}
+
+void client_end(struct client *client)
 {
     if (!client->ended) {
         client->ended = true;
         list_remove(&client->stuck);
-        if (!client->paused) {
-            client->paused = true;
-            io_receive_pause(client->node->io, client->stream);
-        }
+        pause_receiving(client);
     }
     client_mark_dirty(client);
 }
@@ -194,17 +196,23 @@ static void reject(struct client *client, int err)
     };
     client_response_encode(&response, outbox_begin(&client->outbox));
     outbox_end(&client->outbox);
-    end_receiving(client);
+    client_end(client);
 }
 
 static void take_bytes(struct client *client, struct slice bytes)
 {
-    int result = intake_feed(&client->intake, bytes, take_frame, client);
+    int result = 0;
+    if (client->redis != NULL) {
+        redis_take(client, bytes);
+        bool is_soon = !client->ended && redis_takes_more(client->redis) && !is_full(client);
+        result = is_soon ? 0 : INTAKE_PAUSE;
+    } else {
+        result = intake_feed(&client->intake, bytes, take_frame, client);
+    }
     if (result < 0) {
         reject(client, result);
-    } else if (result == INTAKE_PAUSE && !client->paused) {
-        client->paused = true;
-        io_receive_pause(client->node->io, client->stream);
+    } else if (result == INTAKE_PAUSE) {
+        pause_receiving(client);
     }
     if (client->paused && !client->ended && list_empty(&client->stuck)) {
         list_push(&client->node->stuck, &client->stuck);
@@ -221,12 +229,13 @@ static void received(struct io_receive *receive, struct slice bytes, int64_t res
         start_close(client);
     } else if (bytes.size == 0) {
         client->paused = true; /* The io calls no more; nothing is left to be stopped. */
-        end_receiving(client);
-    } else if (client->intake.kept.size == 0 && bytes.data[0] != FRAME_MAGIC) {
-        buf_append(outbox_begin(&client->outbox), not_native, sizeof not_native - 1);
-        outbox_end(&client->outbox);
-        end_receiving(client);
+        client_end(client);
     } else {
+        bool is_first = client->redis == NULL && !client->native;
+        client->native = client->native || (is_first && bytes.data[0] == FRAME_MAGIC);
+        if (is_first && !client->native) {
+            client->redis = redis_new(client);
+        }
         take_bytes(client, bytes);
     }
 }
@@ -255,7 +264,8 @@ static void flush(struct client *client)
     if (outbox_due_us(&client->outbox) != UINT64_MAX) {
         client_mark_dirty(client);
     }
-    if (client->ended && client->waiting == 0 && outbox_size(&client->outbox) == 0) {
+    bool is_done = client->redis == NULL || redis_is_done(client->redis);
+    if (client->ended && is_done && client->waiting == 0 && outbox_size(&client->outbox) == 0) {
         start_close(client);
     }
 }
@@ -287,11 +297,19 @@ void clients_resume(struct kvapp_node *node)
     if (node->state != NODE_SERVING || node->waiting_bytes > NODE_WAITING_MAX / 2) {
         return;
     }
-    struct list *at = node->stuck.next;
-    while (at != &node->stuck) {
+    struct list turn;
+    list_init(&turn);
+    for (struct list *at = list_pop(&node->stuck); at != NULL; at = list_pop(&node->stuck)) {
+        list_push(&turn, at);
+    }
+    for (struct list *at = list_pop(&turn); at != NULL; at = list_pop(&turn)) {
         struct client *client = CONTAINER_OF(at, struct client, stuck);
-        at = at->next;
-        if (client->waiting <= CLIENT_WAITING_MAX / 2 &&
+        list_push(&node->stuck, at);
+        if (node->waiting_bytes > NODE_WAITING_MAX) {
+            continue;
+        }
+        bool takes_more = client->redis == NULL || redis_takes_more(client->redis);
+        if (takes_more && client->waiting <= CLIENT_WAITING_MAX / 2 &&
             outbox_size(&client->outbox) <= CLIENT_OUT_MAX / 2) {
             resume(client);
             node->more_work = true;

@@ -32,6 +32,40 @@ void full_step(struct kvapp_node *node)
     }
 }
 
+static bool takes_space(const struct command *command);
+
+/* Whether one of a batch's commands does. */
+static bool batch_takes_space(const struct command *batch)
+{
+    struct reader commands = reader_of(batch->commands);
+    struct command command;
+    while (command_next(&commands, &command)) {
+        if (takes_space(&command)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Deletes go on, and what is about sessions: without these nobody could make room. */
+static bool takes_space(const struct command *command)
+{
+    switch (command->operation) {
+    case OPERATION_PUT:
+    case OPERATION_ADD:
+    case OPERATION_ADD_FLOAT:
+    case OPERATION_APPEND:
+    case OPERATION_SET_RANGE:
+    case OPERATION_RENAME:
+    case OPERATION_COPY:
+        return true;
+    case OPERATION_BATCH:
+        return batch_takes_space(command);
+    default:
+        return false;
+    }
+}
+
 bool full_refuses(struct kvapp_node *node, const struct waiter *waiter, struct slice bytes)
 {
     if (!node->full.is || raft_transfer_target(node->raft) != 0) {
@@ -39,7 +73,7 @@ bool full_refuses(struct kvapp_node *node, const struct waiter *waiter, struct s
     }
     struct command command;
     CHECK(command_decode(bytes, &command) == 0);
-    if (command.operation != OPERATION_PUT) {
+    if (!takes_space(&command)) {
         return false;
     }
     const struct reply reply = {.status = KV_ERR_FULL};

@@ -33,6 +33,9 @@ static void start_close(struct inbound *inbound)
 {
     if (!inbound->closing) {
         inbound->closing = true;
+        if (inbound->from != 0 && inbound->purpose == PEER_MESSAGES) {
+            forward_lost(inbound->node, inbound->from);
+        }
         io_timer_cancel(inbound->node->io, &inbound->deadline);
         io_stream_close(inbound->node->io, inbound->stream, &inbound->close);
     }
@@ -262,7 +265,8 @@ static int take_hello(struct inbound *inbound, const struct frame *frame)
 static bool is_message(uint8_t type)
 {
     return type <= RAFT_APPEND_RESPONSE || type == RAFT_TIMEOUT_NOW || type == FRAME_STATE_DIGEST ||
-           type == FRAME_READ_INDEX_REQUEST || type == FRAME_READ_INDEX_RESPONSE;
+           type == FRAME_READ_INDEX_REQUEST || type == FRAME_READ_INDEX_RESPONSE ||
+           type == FRAME_FORWARD_REQUEST || type == FRAME_FORWARD_RESPONSE || type == FRAME_CLOCK;
 }
 
 static int take_frame(void *context, const struct frame *frame)
@@ -390,6 +394,11 @@ uint64_t inbound_incarnation(const struct kvapp_node *node, uint64_t from)
 {
     const struct inbound *inbound = inbound_of(node, from);
     return inbound == NULL ? 0 : inbound->incarnation;
+}
+
+void inbound_renew(struct kvapp_node *node, uint64_t from)
+{
+    close_older(node, from, PEER_MESSAGES);
 }
 
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why)

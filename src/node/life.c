@@ -86,6 +86,8 @@ static int start_raft(struct kvapp_node *node, const struct storage_restored *re
     };
     node->stall.limit_ms = config.disk_stall_ms;
     reads_start(&node->reads, io_random(node->io));
+    forwards_start(&node->forwards, io_random(node->io));
+    scans_start(&node->scans, io_random(node->io));
     int err = raft_new(&config, &state, node_now_ms(node), &node->raft);
     free(runs);
     node->commit_index = restored->snapshot_index;
@@ -121,6 +123,7 @@ static void serve(struct kvapp_node *node)
         node_fail(node, err, kvapp_err_sentence(err));
         return;
     }
+    clock_start(node);
     node->state = NODE_SERVING;
     TRACE(&node->trace, TRACE_INFO, "serving clients at %s, members at %s",
           node->config.client_address, node->config.address);
@@ -281,6 +284,10 @@ static void free_parts(struct kvapp_node *node)
     links_done(node);
     tracker_done(&node->tracker);
     reads_done(&node->reads);
+    forwards_done(&node->forwards);
+    scans_done(&node->scans);
+    unit_done(&node->redis_request);
+    buf_done(&node->redis_text);
     buf_done(&node->inbox);
     buf_done(&node->received_memberships);
     buf_done(&node->writes);
@@ -361,7 +368,11 @@ int node_new_on(struct io *io, const struct kvapp_node_options *options, char *e
     list_init(&node->dirty);
     list_init(&node->stuck);
     list_init(&node->inbound);
+    list_init(&node->redis_waiting);
+    list_init(&node->redis_ready);
     reads_init(&node->reads);
+    forwards_init(&node->forwards);
+    scans_init(&node->scans);
     snapshot_init(node);
     backups_init(node);
     tracker_init(&node->tracker, TRACKER_CAPACITY);

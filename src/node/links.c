@@ -74,6 +74,9 @@ void link_close(struct link *link, const char *why)
         return;
     }
     report_down(link, why);
+    if (link->purpose == PEER_MESSAGES) {
+        forward_lost(link->node, link->id);
+    }
     io_timer_cancel(link->node->io, &link->retry);
     feed_drop(link);
     outbox_drop(&link->outbox);
@@ -106,9 +109,9 @@ static int take_frame(void *context, const struct frame *frame)
         node->removed = node->removed || welcome.status == KV_ERR_REMOVED;
         if (welcome.status == KV_ERR_OUTDATED && node->stopped_err == 0) {
             node->stopped_err = KV_ERR_OUTDATED;
-            (void)snprintf(node->stopped_by, sizeof node->stopped_by, "%s: %.*s",
-                           node->config.data_dir, (int)welcome.text.size,
-                           (const char *)welcome.text.data);
+            int text_size = welcome.text.size > 256 ? 256 : (int)welcome.text.size;
+            (void)snprintf(node->stopped_by, sizeof node->stopped_by, "%.200s: %.*s",
+                           node->config.data_dir, text_size, (const char *)welcome.text.data);
         }
         return welcome.status;
     }
@@ -471,15 +474,22 @@ void links_send_digest(struct kvapp_node *node, const struct state_digest *diges
     }
 }
 
+static struct link *link_to(struct kvapp_node *node, uint64_t to)
+{
+    size_t number = find(node, to);
+    return number == node->link_count ? NULL : &node->links[number];
+}
+
 struct outbox *links_outbox(struct kvapp_node *node, uint64_t to)
 {
-    for (size_t i = 0; i < node->link_count; i++) {
-        struct link *link = &node->links[i];
-        if (link->id == to) {
-            return takes_messages(link) ? &link->outbox : NULL;
-        }
-    }
-    return NULL;
+    struct link *link = link_to(node, to);
+    return link != NULL && takes_messages(link) ? &link->outbox : NULL;
+}
+
+struct outbox *links_outbox_of_answer(struct kvapp_node *node, uint64_t to)
+{
+    struct link *link = link_to(node, to);
+    return link != NULL && link->state == LINK_UP ? &link->outbox : NULL;
 }
 
 void links_send(struct kvapp_node *node, const struct raft_message *message)
@@ -499,6 +509,7 @@ void links_send(struct kvapp_node *node, const struct raft_message *message)
         if (message->type == RAFT_APPEND_REQUEST) {
             feed_append(link, message);
         } else {
+            clock_tell(link, message);
             peer_message_encode(message, outbox_begin(&link->outbox));
             outbox_end(&link->outbox);
         }

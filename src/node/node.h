@@ -6,8 +6,10 @@
  *   storage     stored tickets                         ┘
  *   ── node_turn (turn.c) ─────────────────────────────────────────────
  *   step.c      inbox, tickets, time ─► raft_step ─► effects
+ *   clock.c     what the voters say of the time
  *   stall.c     nothing was applied for too long ─► another leader
  *   admin.c     what operators ask; handover.c   is another server to lead?
+ *   redis.c     what waited for a leader
  *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED, or a request to the leader
  *   step.c      one storage_flush
@@ -16,6 +18,7 @@
  *   backup.c    backups that wait for a snapshot
  *   snapshot.c  a chunk of the snapshot that is being taken
  *   reads.c     confirmed reads ─► replies
+ *   redis.c     what Redis's clients sent meanwhile
  *   outbox.c    one send per connection
  *
  * No stage calls an earlier one.
@@ -29,11 +32,14 @@
 #include "kv/kv.h"
 #include "kvapp/node.h"
 #include "node/admin.h"
+#include "node/clock.h"
+#include "node/forward.h"
 #include "node/intake.h"
 #include "node/options.h"
 #include "node/outbox.h"
 #include "node/peers.h"
 #include "node/reads.h"
+#include "node/redis.h"
 #include "node/snapshots.h"
 #include "node/tracker.h"
 
@@ -59,7 +65,8 @@ enum {
     INBOX_MAX = 32 * 1024 * 1024,
     APPLY_PER_TURN = 8192, /* entries */
     DRAIN_MS = 1000,
-    RELEASE_NODES = 64, /* of a tree, given back in one turn */
+    LAST_WORDS_MS = 200, /* to those who were not answered in that time */
+    RELEASE_NODES = 64,  /* of a tree, given back in one turn */
 };
 
 /* ---- a client's connection (clients.c) ---- */
@@ -73,6 +80,8 @@ struct client {
     struct io_receive receive;
     struct io_close close;
     struct intake intake;
+    struct redis *redis; /* NULL: it speaks the native protocol, or has said nothing yet */
+    bool native;
     struct outbox outbox;
     uint32_t waiting;     /* requests not yet answered; holds the struct alive */
     uint64_t write_index; /* newest entry proposed for it: its later reads see it */
@@ -138,7 +147,8 @@ struct kvapp_node {
     uint64_t started_us;
     uint64_t next_turn_us; /* paced modes */
     uint64_t drain_until_us;
-    bool more_work; /* something is left for another turn at once */
+    bool drained_late; /* that time was up, and who still waited was told */
+    bool more_work;    /* something is left for another turn at once */
 
     struct storage *storage; /* NULL once closed */
     uint64_t stored_ticket;  /* reported by storage, not yet by raft */
@@ -164,6 +174,7 @@ struct kvapp_node {
     struct digests digests;
     struct stall stall;
     struct full full;
+    struct clock clock;
     struct backup backups[BACKUPS_MAX];
 
     struct io_listener *raft_listener;
@@ -197,7 +208,15 @@ struct kvapp_node {
     struct buf writes;   /* records of writes not yet proposed: see propose.c */
     size_t writes_first; /* offset of the first one that is left */
     struct tracker tracker;
+    uint64_t purge_index; /* leader: of the entry that tells of the newest expiry (propose.c) */
     struct reads reads;
+    struct forwards forwards;
+    struct list redis_waiting;       /* struct redis: for a leader, or for followers */
+    struct list redis_ready;         /* those that go on with what they have received */
+    struct redis_unit redis_request; /* room for one request's commands */
+    struct buf redis_text;           /* and for its answer, when it is there at once */
+    uint64_t redis_ids;
+    struct scans scans;
     struct admin admin;
     struct handover handover;
 };
@@ -270,6 +289,26 @@ int read_index_frame(struct kvapp_node *node, uint64_t from, const struct frame 
 void read_index_ask(struct kvapp_node *node, uint64_t tag);
 /* Answers the questions in a batch's bytes; 0: refused. */
 void read_index_answer(struct kvapp_node *node, const struct buf *questions, uint64_t index);
+
+/* forward.c: writes of Redis's clients, from a server that does not lead to the leader */
+void forwards_init(struct forwards *forwards);
+void forwards_start(struct forwards *forwards, uint64_t chance);
+void forwards_done(struct forwards *forwards);
+bool forwards_none(const struct forwards *forwards);
+/* Whether there is a leader elsewhere that can be asked, and can answer. */
+bool forward_has_way(struct kvapp_node *node);
+/* Sends a client's command; false: it was not sent, since there is no such leader. */
+bool forward_send(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
+int forward_frame(struct kvapp_node *node, uint64_t from, const struct frame *frame);
+/* Leader: answers the server that sent the command. */
+void forward_answer(struct kvapp_node *node, const struct waiter *waiter, const struct reply *reply,
+                    const char *sentence);
+/* A connection from or to the member is lost: what is on its way there is in doubt, but for the
+ * answers that have come and not been looked at. */
+void forward_lost(struct kvapp_node *node, uint64_t id);
+void forward_expire(struct kvapp_node *node);
+/* The node ends. */
+void forward_stop(struct kvapp_node *node);
 
 /* membership.c: who takes part */
 struct restored_memberships {
@@ -348,6 +387,8 @@ void clients_flush(struct kvapp_node *node);
 void clients_resume(struct kvapp_node *node);
 void clients_stop(struct kvapp_node *node);
 void client_mark_dirty(struct client *client);
+/* No more is read from the client; it is closed once everything is answered and sent. */
+void client_end(struct client *client);
 void client_release(struct client *client, size_t cost);
 
 #endif

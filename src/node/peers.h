@@ -32,7 +32,8 @@ struct link {
     enum link_state state;
     bool reported_down; /* a failure was logged; the next one is not until it was up */
     uint64_t backoff_us;
-    uint64_t since_us; /* since when it connects, greets or is up */
+    uint64_t since_us;      /* since when it connects, greets or is up */
+    uint64_t clock_told_us; /* when the member was told the wall clock */
     struct io_timer retry;
     struct io_connect connect;
     struct io_stream *stream;
@@ -115,6 +116,8 @@ void links_send(struct kvapp_node *node, const struct raft_message *message);
 void links_send_digest(struct kvapp_node *node, const struct state_digest *digest);
 /* Where to encode a frame for a member; NULL: it is out of reach, or takes nothing. */
 struct outbox *links_outbox(struct kvapp_node *node, uint64_t to);
+/* The same for what was asked for, which is bounded by that. */
+struct outbox *links_outbox_of_answer(struct kvapp_node *node, uint64_t to);
 void link_connect(struct link *link);
 /* Closes it, or gives up connecting. */
 void link_close(struct link *link, const char *why);
@@ -141,6 +144,8 @@ void inbound_resume(struct kvapp_node *node);
  * are told why when they greet again. */
 void inbound_judge(struct kvapp_node *node);
 void inbound_reject(struct kvapp_node *node, uint64_t from, const char *why);
+/* Closes the connection of a server, so that it makes a new one. */
+void inbound_renew(struct kvapp_node *node, uint64_t from);
 void inbound_expire(struct kvapp_node *node);
 void inbound_stop(struct kvapp_node *node);
 

@@ -65,13 +65,49 @@ void propose_stop(struct kvapp_node *node)
     tidy_queue(node);
 }
 
+static void stage(struct kvapp_node *node, uint64_t index, uint64_t time_ms, struct slice command)
+{
+    const struct entry entry = {
+        .index = index,
+        .term = raft_term(node->raft),
+        .time_ms = time_ms,
+        .kind = ENTRY_COMMAND,
+        .payload = command,
+    };
+    storage_append(node->storage, &entry);
+}
+
+/*
+ * Keys go by the log's time. When that of the next one has come, some entry has to say so, before a
+ * read could still see the key: one that is staged anyway, else a PURGE. What has gone and is still
+ * stored is removed by PURGEs, one after the other.
+ */
+static uint64_t stage_purge(struct kvapp_node *node, uint64_t first, uint64_t count,
+                            uint64_t time_ms)
+{
+    uint64_t expires_ms = kv_next_expiry(node->kv);
+    if (expires_ms > time_ms || node->purge_index > kv_applied_index(node->kv)) {
+        return 0;
+    }
+    node->purge_index = first + count;
+    if (count > 0 && expires_ms > kv_time_ms(node->kv)) {
+        node->purge_index = first;
+        return 0;
+    }
+    const struct command purge = {.operation = OPERATION_PURGE};
+    struct buf bytes = {0};
+    command_encode(&purge, &bytes);
+    stage(node, node->purge_index, time_ms, buf_slice(&bytes));
+    buf_done(&bytes);
+    return 1;
+}
+
 /* Stages as many queued writes as there is room for; returns their number. */
 static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
 {
     const uint64_t first = raft_last_index(node->raft) + 1;
-    const uint64_t term = raft_term(node->raft);
     const uint64_t now_ms = node_now_ms(node);
-    const uint64_t wall_ms = io_wall_ms(node->io);
+    const uint64_t time_ms = clock_now_ms(node);
     uint64_t count = 0;
     struct waiter waiter;
     struct slice command;
@@ -84,30 +120,21 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
         if (count == room) {
             break;
         }
-        const struct entry entry = {
-            .index = first + count,
-            .term = term,
-            .time_ms = wall_ms,
-            .kind = ENTRY_COMMAND,
-            .payload = command,
-        };
-        storage_append(node->storage, &entry);
+        const uint64_t index = first + count;
+        stage(node, index, time_ms, command);
         waiter.deadline_ms = now_ms + REQUEST_TIMEOUT_MS;
-        tracker_add(&node->tracker, entry.index, &waiter);
+        tracker_add(&node->tracker, index, &waiter);
         if (waiter.client != NULL) {
-            waiter.client->write_index = entry.index;
+            waiter.client->write_index = index;
         }
         node->writes_first += size;
         count++;
     }
-    return count;
+    return count < room ? count + stage_purge(node, first, count, time_ms) : count;
 }
 
 void propose_all(struct kvapp_node *node)
 {
-    if (node->writes.size == node->writes_first) {
-        return;
-    }
     if (raft_role(node->raft) != RAFT_LEADER) {
         redirect_all(node);
     } else {

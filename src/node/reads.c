@@ -16,8 +16,8 @@
  */
 #include "node/node.h"
 
-#include "base/limits.h"
 #include "base/memory.h"
+#include "base/mutation.h"
 
 #include <stdlib.h>
 
@@ -192,6 +192,8 @@ static struct read_batch *begin_batch(struct kvapp_node *node, enum read_kind ki
     batch->kind = kind;
     batch->tag = reads->next_tag++;
     batch->index = 0;
+    batch->time_ms = 0;
+    batch->redis_told = false;
     batch->asked_ms = node_now_ms(node);
     batch->deadline_ms = batch->asked_ms + REQUEST_TIMEOUT_MS;
     list_push(&reads->waiting, &batch->link);
@@ -242,6 +244,29 @@ static void begin_batches(struct kvapp_node *node)
     }
 }
 
+/* Leader: the core has named the index. Besides, the batch's clients' own writes must be applied,
+ * and, however late these are committed, what tells of the keys that have expired by now. */
+static void release(struct kvapp_node *node, struct read_batch *batch, uint64_t index)
+{
+    uint64_t write = batch->kind == READ_REMOTE ? 0 : newest_write(&batch->bytes);
+    batch->index = write > index ? write : index;
+    batch->time_ms = clock_now_ms(node);
+}
+
+/* Whether a key may be there whose time had come when the batch was released: stage_purge tells of
+ * it as soon as there is room. */
+static bool waits_for_expiry(const struct kvapp_node *node, const struct read_batch *batch)
+{
+    return !MUTATION(read_expired) && kv_time_ms(node->kv) < batch->time_ms &&
+           kv_next_expiry(node->kv) <= batch->time_ms;
+}
+
+static bool is_ready(const struct kvapp_node *node, const struct read_batch *batch)
+{
+    return batch->index != 0 && batch->index <= kv_applied_index(node->kv) &&
+           !waits_for_expiry(node, batch);
+}
+
 /* The clock was read after all that waits had arrived: io_now_us. */
 static void ask_lease(struct kvapp_node *node)
 {
@@ -252,8 +277,7 @@ static void ask_lease(struct kvapp_node *node)
     }
     if (raft_lease_holds(node->raft, node_now_ms(node))) {
         struct read_batch *batch = begin_batch(node, READ_LEASE);
-        uint64_t write = newest_write(&batch->bytes);
-        batch->index = write > node->commit_index ? write : node->commit_index;
+        release(node, batch, node->commit_index);
         return;
     }
     buf_append_slice(&reads->asked[READ_LEADER], buf_slice(asked));
@@ -319,13 +343,7 @@ void reads_release(struct kvapp_node *node, uint64_t tag, uint64_t index)
         if (batch->index != 0) {
             continue;
         }
-        if (batch->kind == READ_REMOTE) {
-            read_index_answer(node, &batch->bytes, index);
-            put_spare(&node->reads, batch);
-            continue;
-        }
-        uint64_t write = newest_write(&batch->bytes);
-        batch->index = write > index ? write : index;
+        release(node, batch, index);
     }
 }
 
@@ -357,7 +375,12 @@ static void answer(struct kvapp_node *node, const struct read_record *record, st
     struct command command;
     struct reply reply;
     CHECK(command_decode(bytes, &command) == 0);
-    kv_query(node->kv, &command, REPLY_SIZE_MAX, &reply);
+    bool framed = record->client->redis == NULL;
+    kv_query(node->kv, &command, framed ? REPLY_SIZE_MAX : LOCAL_REPLY_SIZE_MAX, &reply);
+    uint8_t stat[KEY_STAT_SIZE];
+    if (command.operation == OPERATION_STAT && reply.status == 0) {
+        reply.data = key_stat_later(reply.data, clock_now_ms(node), stat);
+    }
     const struct waiter waiter = waiter_of(record);
     if (record->kind == READ_STALE) {
         reply_stale(node, &waiter, &reply, age_ms(node));
@@ -393,13 +416,17 @@ void reads_serve(struct kvapp_node *node)
     while (at != &reads->waiting) {
         struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
         at = at->next;
-        if (batch->index == 0 || batch->index > kv_applied_index(node->kv)) {
+        if (!is_ready(node, batch)) {
             continue;
         }
         if (reads->fresh_ms == UINT64_MAX || reads->fresh_ms < batch->asked_ms) {
             reads->fresh_ms = batch->asked_ms;
         }
-        serve_records(node, &batch->bytes);
+        if (batch->kind == READ_REMOTE) {
+            read_index_answer(node, &batch->bytes, kv_applied_index(node->kv));
+        } else {
+            serve_records(node, &batch->bytes);
+        }
         put_spare(reads, batch);
     }
     serve_records(node, &reads->asked[READ_STALE]);
@@ -439,12 +466,15 @@ void reads_fail(struct kvapp_node *node)
             break;
         }
         /* A batch that was confirmed stays: it waits only for entries that are committed. */
-        if (batch->index != 0 && batch->index <= node->commit_index) {
+        if (batch->index != 0 && batch->index <= node->commit_index &&
+            !waits_for_expiry(node, batch)) {
+            batch->time_ms = 0;
             continue;
         }
         if (batch->kind == READ_HERE) {
             /* The next leader is asked, be it this server. */
             batch->index = 0;
+            batch->time_ms = 0;
             batch->tag = reads->next_tag++;
             list_remove(&batch->link);
             list_push(&reads->waiting, &batch->link);
@@ -491,6 +521,27 @@ void reads_stop(struct kvapp_node *node)
     }
 }
 
+/* Clients of Redis are told sooner that there is no leader: their own patience is short. */
+static void drop_redis(struct kvapp_node *node, struct read_batch *batch)
+{
+    struct buf left = {0};
+    struct reader reader = reader_of(buf_slice(&batch->bytes));
+    struct read_record record;
+    struct slice command;
+    while (next_record(&reader, &record, &command)) {
+        if (record.client->redis == NULL) {
+            buf_append(&left, &record, sizeof record);
+            buf_append_slice(&left, command);
+        } else {
+            const struct waiter waiter = waiter_of(&record);
+            reply_error(node, &waiter, KV_ERR_NO_LEADER);
+        }
+    }
+    buf_done(&batch->bytes);
+    batch->bytes = left;
+    batch->redis_told = true;
+}
+
 /* Tags rise along the list, deadlines need not: a read that is asked again keeps its own. */
 void reads_expire(struct kvapp_node *node)
 {
@@ -499,8 +550,12 @@ void reads_expire(struct kvapp_node *node)
     while (at != waiting) {
         struct read_batch *batch = CONTAINER_OF(at, struct read_batch, link);
         at = at->next;
-        if (batch->deadline_ms <= node_now_ms(node)) {
+        uint64_t now_ms = node_now_ms(node);
+        if (batch->deadline_ms <= now_ms) {
             drop_batch(node, batch, KV_ERR_TIMEOUT);
+        } else if (batch->index == 0 && batch->kind != READ_REMOTE && !batch->redis_told &&
+                   now_ms >= batch->asked_ms + REDIS_PATIENCE_MS) {
+            drop_redis(node, batch);
         }
     }
 }

@@ -24,8 +24,10 @@ struct read_batch {
     enum read_kind kind;
     uint64_t tag;
     uint64_t index;    /* may be served once this entry is applied; 0: not yet released */
+    uint64_t time_ms;  /* leader: and no key that is still there was to go by this time */
     uint64_t asked_ms; /* the index is not older than this */
     uint64_t deadline_ms;
+    bool redis_told;  /* those of them that are clients of Redis wait no more */
     struct buf bytes; /* records: see reads.c, read_index.c. Empty: only asked_ms matters. */
 };
 

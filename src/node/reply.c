@@ -23,7 +23,16 @@ void reply_send(struct kvapp_node *node, const struct waiter *waiter, const stru
     if (waiter->client == NULL) {
         CHECK(node->waiting_bytes >= waiter->cost);
         node->waiting_bytes -= waiter->cost;
-        waiter->proposal->done(waiter->proposal, reply->status, reply->revision);
+        if (waiter->from != 0) {
+            forward_answer(node, waiter, reply, sentence);
+        } else {
+            waiter->proposal->done(waiter->proposal, reply->status, reply->revision);
+        }
+        return;
+    }
+    if (waiter->client->redis != NULL) {
+        redis_answer(waiter->client, reply, sentence);
+        client_release(waiter->client, waiter->cost);
         return;
     }
     struct buf *out = begin(waiter->client);
@@ -64,7 +73,7 @@ void reply_error(struct kvapp_node *node, const struct waiter *waiter, int err)
 
 void reply_redirect(struct kvapp_node *node, const struct waiter *waiter)
 {
-    if (waiter->client == NULL) {
+    if (waiter->client == NULL || waiter->client->redis != NULL) {
         reply_error(node, waiter, KV_ERR_NOT_LEADER);
         return;
     }
@@ -108,6 +117,7 @@ void reply_lost(struct kvapp_node *node)
         reply_error(node, &waiter, KV_ERR_OUTCOME_UNKNOWN);
     }
     /* Entries that may be truncated are none that later reads have to see. */
+    node->purge_index = 0;
     for (struct list *at = node->clients.next; at != &node->clients; at = at->next) {
         CONTAINER_OF(at, struct client, link)->write_index = 0;
     }

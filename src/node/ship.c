@@ -148,6 +148,7 @@ void ship_up(struct link *link)
         .index_term = ship->source.offer.term,
         .size = ship->source.offer.size,
         .salt = ship->source.offer.salt,
+        .time_ms = clock_now_ms(link->node),
     };
     ship->state = SHIP_OFFERED;
     snapshot_offer_encode(&offer, outbox_begin(&link->outbox));

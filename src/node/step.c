@@ -15,6 +15,8 @@ static void stage_received(struct kvapp_node *node, struct slice entries, uint64
                            uint64_t count)
 {
     size_t at = 0;
+    uint64_t time_ms = 0;
+    CHECK(count > 0);
     while (count > 0) {
         CHECK(at + ENTRY_HEADER_SIZE <= entries.size);
         const uint8_t *entry = entries.data + at;
@@ -23,10 +25,12 @@ static void stage_received(struct kvapp_node *node, struct slice entries, uint64
         if (get_u64(entry + 8) >= first) {
             CHECK(get_u64(entry + 8) == storage_last_index(node->storage) + 1);
             storage_append_encoded(node->storage, slice_of(entry, size));
+            time_ms = get_u64(entry + ENTRY_TIME_OFFSET);
             count--;
         }
         at += size;
     }
+    clock_take(&node->clock, io_now_us(node->io), time_ms);
 }
 
 /* Stages the entry that the core wants to be made: a no-op or a membership. */
@@ -41,7 +45,7 @@ static void stage_made(struct kvapp_node *node)
     const struct entry entry = {
         .index = store->append_first,
         .term = store->term,
-        .time_ms = io_wall_ms(node->io),
+        .time_ms = clock_now_ms(node),
         .kind = is_membership ? ENTRY_MEMBERSHIP : ENTRY_NOOP,
         .payload = buf_slice(&payload),
     };
@@ -237,8 +241,14 @@ static int step_message(struct kvapp_node *node, uint64_t from, const struct fra
     if (frame->type == FRAME_STATE_DIGEST) {
         return digest_received(node, from, frame->payload);
     }
+    if (frame->type == FRAME_CLOCK) {
+        return clock_received(node, from, frame->payload);
+    }
     if (frame->type == FRAME_READ_INDEX_REQUEST || frame->type == FRAME_READ_INDEX_RESPONSE) {
         return read_index_frame(node, from, frame);
+    }
+    if (frame->type == FRAME_FORWARD_REQUEST || frame->type == FRAME_FORWARD_RESPONSE) {
+        return forward_frame(node, from, frame);
     }
     struct raft_message message;
     struct slice entries = {0};
@@ -309,6 +319,8 @@ void step_installed(struct kvapp_node *node, const struct install *install)
         .now_ms = node_now_ms(node),
         .installed = {.index = meta->index, .term = meta->term, .membership = &install->membership},
     };
+    /* Its own time is known when the state is restored: this server may lead before. */
+    clock_reach(&node->clock, io_now_us(node->io), install->offer.time_ms);
     if (step_event(node, &event, slice_of(NULL, 0)) != 0) {
         node_fail(node, KV_ERR_DAMAGED,
                   "the snapshot that was received contradicts what is known "

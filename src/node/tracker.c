@@ -25,7 +25,7 @@ static struct waiter *slot_of(const struct tracker *tracker, uint64_t index)
 
 static bool slot_used(const struct waiter *slot)
 {
-    return slot->client != NULL || slot->proposal != NULL;
+    return slot->client != NULL || slot->proposal != NULL || slot->from != 0;
 }
 
 /* Moves `oldest` past the slots that have been emptied. */

@@ -12,17 +12,19 @@
 
 struct client;
 
-/* The one who waits: a client's connection with its request id, or an embedder's proposal. */
+/* The one who waits: a client's connection with its request id, an embedder's proposal, or another
+ * server, with its tag for the request id (forward.c). */
 struct waiter {
-    struct client *client; /* NULL: an embedder's */
-    struct kvapp_proposal *proposal;
+    struct client *client;           /* or */
+    struct kvapp_proposal *proposal; /* or */
+    uint64_t from;                   /* a member's id; 0: none */
     uint64_t request_id;
     uint64_t deadline_ms;
     size_t cost; /* bytes accounted to back-pressure while waiting */
 };
 
 struct tracker {
-    struct waiter *ring; /* slot = index & (capacity - 1); empty: neither client nor proposal */
+    struct waiter *ring; /* slot = index & (capacity - 1); empty: nobody */
     uint64_t capacity;   /* a power of two */
     uint64_t oldest;     /* no index below waits */
     uint64_t end;        /* one past the newest index that ever waited */

@@ -15,6 +15,16 @@ uint64_t node_now_ms(const struct kvapp_node *node)
 
 /* ---- ending ---- */
 
+/* What is still asked is answered: it was not done, or nobody knows. */
+static void end_requests(struct kvapp_node *node)
+{
+    reply_lost(node);
+    propose_stop(node);
+    reads_stop(node);
+    forward_stop(node);
+    redis_stop(node);
+}
+
 static void start_closing(struct kvapp_node *node)
 {
     node->state = NODE_CLOSING;
@@ -23,10 +33,8 @@ static void start_closing(struct kvapp_node *node)
     node->raft_listener = NULL;
     node->client_listener = NULL;
     if (node->raft != NULL) {
-        reply_lost(node);
-        propose_stop(node);
+        end_requests(node);
         admin_stop(node);
-        reads_stop(node);
     }
     snapshot_stop(node);
     install_stop(node);
@@ -54,15 +62,32 @@ void node_fail(struct kvapp_node *node, int err, const char *sentence)
     start_closing(node);
 }
 
-static bool is_drained(const struct kvapp_node *node)
+/* The time is up; but for what there is to say to those who still wait. */
+static bool is_late(struct kvapp_node *node)
 {
-    if (io_now_us(node->io) >= node->drain_until_us) {
+    if (io_now_us(node->io) < node->drain_until_us) {
+        return false;
+    }
+    if (node->drained_late || node->raft == NULL) {
+        return true;
+    }
+    node->drained_late = true;
+    node->drain_until_us = io_now_us(node->io) + LAST_WORDS_MS * 1000;
+    node->more_work = true;
+    end_requests(node);
+    clients_flush(node);
+    return false;
+}
+
+static bool is_drained(struct kvapp_node *node)
+{
+    if (is_late(node)) {
         return true;
     }
     if (!handover_is_over(node) || !admin_none(node)) {
         return false;
     }
-    if (!tracker_empty(&node->tracker) || !reads_none(node) ||
+    if (!tracker_empty(&node->tracker) || !reads_none(node) || !forwards_none(&node->forwards) ||
         node->writes.size > node->writes_first) {
         return false;
     }
@@ -104,10 +129,12 @@ static void run_stages(struct kvapp_node *node)
     snapshot_compact(node);
     ships_step(node);
     step_time(node);
+    clock_step(node);
     stall_watch(node);
     admin_step(node);
     handover_step(node);
     full_step(node);
+    redis_retry(node);
     propose_all(node);
     reads_ask(node);
     backups_ask(node);
@@ -120,12 +147,30 @@ static void run_stages(struct kvapp_node *node)
     backups_step(node);
     snapshot_take(node);
     restore_step(node);
+    if (node->restore.kv == NULL) {
+        node->more_work = !kv_tidy(node->kv, RELEASE_NODES) || node->more_work;
+    }
     reads_serve(node);
     reply_expire(node);
     reads_expire(node);
+    forward_expire(node);
+    redis_go_on(node);
     clients_resume(node);
     inbound_resume(node);
     links_follow(node);
+}
+
+/* When a leader has to tell of the next key that expires. */
+static uint64_t expiry_wake_us(struct kvapp_node *node)
+{
+    if (node->raft == NULL || raft_role(node->raft) != RAFT_LEADER ||
+        node->purge_index > kv_applied_index(node->kv)) {
+        return UINT64_MAX;
+    }
+    uint64_t expires_ms = kv_next_expiry(node->kv);
+    uint64_t time_ms = clock_now_ms(node);
+    uint64_t left_ms = expires_ms > time_ms ? expires_ms - time_ms : 1;
+    return left_ms > 1000 * 1000 ? UINT64_MAX : io_now_us(node->io) + 1000 * left_ms;
 }
 
 static void set_wake(struct kvapp_node *node)
@@ -148,6 +193,8 @@ static void set_wake(struct kvapp_node *node)
         uint64_t due_us = outbox_due_us(&client->outbox);
         wake_us = due_us < wake_us ? due_us : wake_us;
     }
+    uint64_t expiry_us = paced ? UINT64_MAX : expiry_wake_us(node);
+    wake_us = expiry_us < wake_us ? expiry_us : wake_us;
     if (!paced) {
         /* The resolution of the timers: what is due within one period is done in one turn. */
         wake_us += pace_us - 1;
