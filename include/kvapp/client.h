@@ -71,7 +71,7 @@ KVAPP_PUBLIC const char *kvapp_client_error(const struct kvapp_client *client);
 struct kvapp_reply {
     int status;        /* 0, KV_ERR_NOT_FOUND, KV_ERR_CONDITION, or what failed */
     uint64_t revision; /* the key's modify revision; of a write: its own */
-    uint64_t count;    /* keys deleted, listed */
+    uint64_t count;    /* keys deleted, listed; else as the call says */
     bool more;         /* a list: the page was cut */
     const void *data;  /* the value; of a list: see kvapp_reply_next */
     size_t size;
@@ -111,6 +111,98 @@ KVAPP_PUBLIC int kvapp_delete(struct kvapp_client *client, const void *key, size
 KVAPP_PUBLIC int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_size,
                                  uint64_t expected, struct kvapp_reply *ret_reply);
 
+/* What must be so before a write. */
+enum kvapp_only_if {
+    KVAPP_ALWAYS = 0,
+    KVAPP_IF_ABSENT,
+    KVAPP_IF_PRESENT,
+    KVAPP_IF_REVISION, /* the key's modify revision is the given one; 0: it is not there */
+};
+
+/* How a key is written; all zeros: as kvapp_put does. */
+struct kvapp_how {
+    uint64_t ttl_ms; /* it goes so long after it was written, by the cluster's time; 0: never */
+    bool keep_ttl;   /* in place of that: it goes when it was to go before */
+    enum kvapp_only_if only_if;
+    uint64_t revision; /* of KVAPP_IF_REVISION */
+};
+/*
+ * KV_ERR_CONDITION: it was not so, and the reply's revision is the key's present one, 0: not there.
+ * The revision of a put that made a key for a while is a fencing token: docs/LOCKS.md.
+ */
+KVAPP_PUBLIC int kvapp_put_with(struct kvapp_client *client, const void *key, size_t key_size,
+                                const void *value, size_t value_size, const struct kvapp_how *how,
+                                struct kvapp_reply *ret_reply);
+
+/*
+ * Adds to the decimal number of 64 bits that the key's value is; 0 when it is not there. The
+ * expiry stays. The reply's count is the new number in two's complement: (int64_t)reply.count.
+ * KV_ERR_NOT_INTEGER: the value is no such number. KV_ERR_OVERFLOW: the sum would be none.
+ */
+KVAPP_PUBLIC int kvapp_add(struct kvapp_client *client, const void *key, size_t key_size,
+                           int64_t delta, struct kvapp_reply *ret_reply);
+
+/* Appends to the value, or makes the key; the expiry stays. The count is the new size.
+ * KV_ERR_VALUE_TOO_LARGE: it would be too large. */
+KVAPP_PUBLIC int kvapp_append(struct kvapp_client *client, const void *key, size_t key_size,
+                              const void *value, size_t value_size, struct kvapp_reply *ret_reply);
+
+/* Lets the key go so long from now, 0: never. A write that changes this gives the key a new
+ * revision, and a count of 1. KV_ERR_NOT_FOUND: no such key. */
+KVAPP_PUBLIC int kvapp_expire(struct kvapp_client *client, const void *key, size_t key_size,
+                              uint64_t ttl_ms, struct kvapp_reply *ret_reply);
+
+/* What is known of a key besides its value. */
+struct kvapp_stat {
+    uint64_t created;  /* the revision that made it */
+    uint64_t revision; /* of its last write */
+    uint64_t version;  /* the number of its writes */
+    uint64_t size;     /* of its value */
+    uint64_t ttl_ms;   /* it goes so long from now; UINT64_MAX: never */
+};
+/* A read. KV_ERR_NOT_FOUND: no such key. */
+KVAPP_PUBLIC int kvapp_stat(struct kvapp_client *client, const void *key, size_t key_size,
+                            struct kvapp_reply *ret_reply, struct kvapp_stat *ret_stat);
+
+/* ---- batches: writes that happen together, or not at all when a guard does not hold ---- */
+
+enum kvapp_command_kind {
+    KVAPP_COMMAND_GUARD, /* how.only_if, how.revision: of `key`, which is not written */
+    KVAPP_COMMAND_PUT,   /* value, how */
+    KVAPP_COMMAND_DELETE,
+    KVAPP_COMMAND_ADD,    /* delta */
+    KVAPP_COMMAND_APPEND, /* value */
+    KVAPP_COMMAND_EXPIRE, /* how.ttl_ms */
+};
+
+/* What its kind does not take is zero. */
+struct kvapp_command {
+    enum kvapp_command_kind kind;
+    const void *key;
+    size_t key_size;
+    const void *value;
+    size_t value_size;
+    int64_t delta;
+    struct kvapp_how how;
+};
+
+struct kvapp_batch {
+    const struct kvapp_command *commands; /* each sees what those before it did */
+    size_t count;                         /* 1 to 16,384; all of them at most 1.25 MiB */
+};
+
+/*
+ * All guards are looked at before anything is done, wherever they stand. Returns 0: the batch was
+ * carried out; or KV_ERR_CONDITION: one of the guards did not hold and nothing was done; then the
+ * revision is the present one of its key, 0: not there.
+ *
+ * A command other than a guard that is refused (an add to what is no number, a delete of what is
+ * not there, a put whose own condition is not met) does not stop the others. The count is the
+ * number of commands that succeeded, the guards included: batch->count when all did.
+ */
+KVAPP_PUBLIC int kvapp_batch(struct kvapp_client *client, const struct kvapp_batch *batch,
+                             struct kvapp_reply *ret_reply);
+
 /* Ranges: keys >= start, < end, that begin with prefix; empty parts do not restrict. */
 struct kvapp_range {
     const void *start;
@@ -131,7 +223,8 @@ KVAPP_PUBLIC int kvapp_delete_range(struct kvapp_client *client, const struct kv
 
 /*
  * What became of a write whose outcome was unknown, of this client or another. The reply is the
- * write's own: 0, or KV_ERR_NOT_FOUND or KV_ERR_CONDITION, with which it had no effect. Otherwise
+ * write's own: 0, or what it was refused with (KV_ERR_NOT_FOUND, KV_ERR_CONDITION,
+ * KV_ERR_NOT_INTEGER, KV_ERR_OVERFLOW, KV_ERR_VALUE_TOO_LARGE), so that it had no effect. Otherwise
  *   KV_ERR_OUTCOME_UNKNOWN   it was not applied so far, but a copy that is on its way may be
  *   KV_ERR_SESSION_UNKNOWN,
  *   KV_ERR_SEQUENCE_STALE    it may have been applied, nobody knows any more; it will not be now

@@ -15,6 +15,8 @@ void cli_print_help(FILE *out, const struct subcommand *subcommand)
     if (subcommand->owner == OWNER_CLIENT) {
         (void)fputc('\n', out);
         verbs_print_help(out);
+        (void)fputs("\nOptions of put (--ttl also of put-if):\n", out);
+        options_print_list(out, OWNER_PUT);
         (void)fputs("\nOptions of list, scan and delete-range:\n", out);
         options_print_list(out, OWNER_RANGE);
         (void)fputs("\nMembers:\n", out);

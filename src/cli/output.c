@@ -20,6 +20,8 @@ enum exit_status output_exit_status(int status)
     case KV_ERR_NOT_FOUND:
     case KV_ERR_CONDITION:
     case KV_ERR_REFUSED:
+    case KV_ERR_NOT_INTEGER:
+    case KV_ERR_OVERFLOW:
         return EXIT_NOT;
     case KV_ERR_INVALID:
     case KV_ERR_KEY_EMPTY:
@@ -254,6 +256,58 @@ void output_value(struct output *output, struct slice key, const struct kvapp_re
     output_json(output, object);
 }
 
+void output_number(struct output *output, struct slice key, const struct kvapp_reply *reply)
+{
+    int64_t number = (int64_t)reply->count;
+    if (!output->json) {
+        (void)fprintf(output->out, "%lld\n", (long long)number);
+        return;
+    }
+    json_t *object = new_object(true);
+    output_set_bytes(output, object, "key", key);
+    CHECK(json_object_set_new(object, "number", json_integer(number)) == 0);
+    set_number(object, "revision", reply->revision);
+    output_json(output, object);
+}
+
+void output_size(struct output *output, struct slice key, const struct kvapp_reply *reply)
+{
+    if (!output->json) {
+        (void)fprintf(output->out, "OK, %llu %s\n", (unsigned long long)reply->count,
+                      reply->count == 1 ? "byte" : "bytes");
+        return;
+    }
+    json_t *object = new_object(true);
+    output_set_bytes(output, object, "key", key);
+    set_number(object, "size", reply->count);
+    set_number(object, "revision", reply->revision);
+    output_json(output, object);
+}
+
+void output_ttl(struct output *output, struct slice key, const struct kvapp_reply *reply,
+                const struct kvapp_stat *stat)
+{
+    bool stays = stat->ttl_ms == UINT64_MAX;
+    if (!output->json && stays) {
+        (void)fputs("never\n", output->out);
+        return;
+    }
+    if (!output->json) {
+        (void)fprintf(output->out, "%llu\n", (unsigned long long)stat->ttl_ms);
+        return;
+    }
+    json_t *object = new_object(true);
+    output_set_bytes(output, object, "key", key);
+    json_t *ttl = stays ? json_null() : json_integer((json_int_t)stat->ttl_ms);
+    CHECK(json_object_set_new(object, "ttl_ms", ttl) == 0);
+    set_number(object, "revision", stat->revision);
+    set_number(object, "created", stat->created);
+    set_number(object, "version", stat->version);
+    set_number(object, "size", stat->size);
+    set_age(object, reply);
+    output_json(output, object);
+}
+
 void output_deleted(struct output *output, uint64_t count)
 {
     if (!output->json) {
@@ -345,6 +399,9 @@ static const struct outcome *outcome_of(int status)
         return &applied;
     case KV_ERR_NOT_FOUND:
     case KV_ERR_CONDITION:
+    case KV_ERR_NOT_INTEGER:
+    case KV_ERR_OVERFLOW:
+    case KV_ERR_VALUE_TOO_LARGE:
         return &refused;
     case KV_ERR_OUTCOME_UNKNOWN:
         return &possible;

@@ -20,7 +20,7 @@
 /* The exit status of one command, or of the worst of several. */
 enum exit_status {
     EXIT_DONE = 0,
-    EXIT_NOT = 1, /* the key is not there, or not at the expected revision */
+    EXIT_NOT = 1, /* the key is not there, not at the expected revision, or no number */
     EXIT_USAGE = 2,
     EXIT_NO_ANSWER = 3,
 };
@@ -44,6 +44,13 @@ void output_ok(struct output *output, struct slice key, const struct kvapp_reply
 void output_value(struct output *output, struct slice key, const struct kvapp_reply *reply);
 /* As text, after a stale read: how old it may be. JSON objects have that among the rest. */
 void output_age(struct output *output, const struct kvapp_reply *reply);
+/* The sum that an add made. */
+void output_number(struct output *output, struct slice key, const struct kvapp_reply *reply);
+/* The value's new size. */
+void output_size(struct output *output, struct slice key, const struct kvapp_reply *reply);
+/* When the key goes; JSON objects have the rest of the stat too. */
+void output_ttl(struct output *output, struct slice key, const struct kvapp_reply *reply,
+                const struct kvapp_stat *stat);
 void output_deleted(struct output *output, uint64_t count);
 /* What kvapp_outcome and kvapp_cancel gave, and the exit status: EXIT_DONE when it was applied,
  * EXIT_NOT when not, not so far, or when it is not known any more. */

@@ -18,8 +18,8 @@ const struct subcommand subcommand_table[] = {
         .summary = "read and write keys, once or in an interactive shell",
         .about =
             "Carries out one command; without a command, reads commands from a shell.\n"
-            "Exit status: 0 done, 1 key not found or condition not met, 2 wrong usage, 3 no "
-            "answer\n"
+            "Exit status: 0 done, 1 key not found, condition not met or value no number, 2 wrong\n"
+            "usage, 3 no answer\n"
             "(of a shell that reads a file or a pipe: the highest of its commands).\n"
             "\n"
             "What is not printable UTF-8 is shown as \\xNN, and a backslash as \\\\. In the shell "

@@ -5,6 +5,7 @@
 #include "cli/member.h"
 #include "cli/status.h"
 #include "cli/words.h"
+#include "cli/write.h"
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -19,10 +20,8 @@ enum {
 
 /* ---- single keys ---- */
 
-/* Prints what a call gave: `show` when it succeeded. */
-static enum exit_status
-show_reply(struct cli *cli, struct slice key, const struct kvapp_reply *reply,
-           void (*show)(struct output *output, struct slice key, const struct kvapp_reply *reply))
+enum exit_status cli_show_reply(struct cli *cli, struct slice key, const struct kvapp_reply *reply,
+                                show_reply_fn show)
 {
     if (reply->status == 0) {
         show(&cli->output, key, reply);
@@ -38,18 +37,7 @@ static enum exit_status run_get(struct cli *cli, const struct verb_call *call)
     struct kvapp_reply reply = {0};
     struct slice key = call->words[0];
     reply.status = kvapp_get(cli->client, key.data, key.size, &reply);
-    return show_reply(cli, key, &reply, output_value);
-}
-
-static enum exit_status run_put(struct cli *cli, const struct verb_call *call)
-{
-    struct kvapp_reply reply = {0};
-    struct slice key = call->words[0];
-    struct buf value = {0};
-    words_join(call->words, 1, call->count, &value);
-    reply.status = kvapp_put(cli->client, key.data, key.size, value.data, value.size, &reply);
-    buf_done(&value);
-    return show_reply(cli, key, &reply, output_ok);
+    return cli_show_reply(cli, key, &reply, output_value);
 }
 
 static enum exit_status run_delete(struct cli *cli, const struct verb_call *call)
@@ -57,7 +45,7 @@ static enum exit_status run_delete(struct cli *cli, const struct verb_call *call
     struct kvapp_reply reply = {0};
     struct slice key = call->words[0];
     reply.status = kvapp_delete(cli->client, key.data, key.size, &reply);
-    return show_reply(cli, key, &reply, output_ok);
+    return cli_show_reply(cli, key, &reply, output_ok);
 }
 
 void cli_show_usage(struct cli *cli, const struct verb *verb)
@@ -68,8 +56,7 @@ void cli_show_usage(struct cli *cli, const struct verb *verb)
     output_usage(&cli->output, sentence);
 }
 
-/* A number that a command names, such as a revision, with the option table's idea of one. */
-static bool parse_number(struct cli *cli, const char *what, struct slice word, uint64_t *ret_number)
+bool cli_parse_number(struct cli *cli, const char *what, struct slice word, uint64_t *ret_number)
 {
     static const struct option number = {.type = OPTION_U64, .max = INT64_MAX};
     char sentence[OPTIONS_ERROR_SIZE];
@@ -80,32 +67,16 @@ static bool parse_number(struct cli *cli, const char *what, struct slice word, u
     return true;
 }
 
-static enum exit_status run_put_if(struct cli *cli, const struct verb_call *call)
-{
-    uint64_t expected;
-    if (!parse_number(cli, "Error: the revision", call->words[1], &expected)) {
-        return EXIT_USAGE;
-    }
-    struct kvapp_reply reply = {0};
-    struct slice key = call->words[0];
-    struct buf value = {0};
-    words_join(call->words, 2, call->count, &value);
-    reply.status =
-        kvapp_put_if(cli->client, key.data, key.size, value.data, value.size, expected, &reply);
-    buf_done(&value);
-    return show_reply(cli, key, &reply, output_ok);
-}
-
 static enum exit_status run_delete_if(struct cli *cli, const struct verb_call *call)
 {
     uint64_t expected;
-    if (!parse_number(cli, "Error: the revision", call->words[1], &expected)) {
+    if (!cli_parse_number(cli, "Error: the revision", call->words[1], &expected)) {
         return EXIT_USAGE;
     }
     struct kvapp_reply reply = {0};
     struct slice key = call->words[0];
     reply.status = kvapp_delete_if(cli->client, key.data, key.size, expected, &reply);
-    return show_reply(cli, key, &reply, output_ok);
+    return cli_show_reply(cli, key, &reply, output_ok);
 }
 
 /* ---- writes of unknown outcome ---- */
@@ -116,8 +87,8 @@ static enum exit_status ask_outcome(struct cli *cli, const struct verb_call *cal
 {
     uint64_t session;
     uint64_t sequence;
-    if (!parse_number(cli, "Error: the session", call->words[0], &session) ||
-        !parse_number(cli, "Error: the sequence", call->words[1], &sequence)) {
+    if (!cli_parse_number(cli, "Error: the session", call->words[0], &session) ||
+        !cli_parse_number(cli, "Error: the sequence", call->words[1], &sequence)) {
         return EXIT_USAGE;
     }
     struct kvapp_reply reply = {0};
@@ -304,11 +275,12 @@ const struct verb verb_table[] = {
     },
     {
         .name = "put",
-        .arguments = "<key> <value>",
+        .arguments = "<key> <value> [--ttl MS] [--if-absent]",
         .help = "Store a value; several words are joined by one space",
         .words_min = 2,
         .words_max = SIZE_MAX,
-        .run = run_put,
+        .options = OWNER_PUT,
+        .run = write_run_put,
     },
     {
         .name = "delete",
@@ -345,11 +317,12 @@ const struct verb verb_table[] = {
     {
         .name = "put-if",
         .other_name = "cas",
-        .arguments = "<key> <revision> <value>",
+        .arguments = "<key> <revision> <value> [--ttl MS]",
         .help = "Store a value if the key is at this revision; 0: if it is not there",
         .words_min = 3,
         .words_max = SIZE_MAX,
-        .run = run_put_if,
+        .options = OWNER_PUT_IF,
+        .run = write_run_put_if,
     },
     {
         .name = "delete-if",
@@ -358,6 +331,38 @@ const struct verb verb_table[] = {
         .words_min = 2,
         .words_max = 2,
         .run = run_delete_if,
+    },
+    {
+        .name = "incr",
+        .arguments = "<key> [number]",
+        .help = "Add 1, or this number, to the number at a key, and print it",
+        .words_min = 1,
+        .words_max = 2,
+        .run = write_run_incr,
+    },
+    {
+        .name = "append",
+        .arguments = "<key> <value>",
+        .help = "Put a value behind the one that is there",
+        .words_min = 2,
+        .words_max = SIZE_MAX,
+        .run = write_run_append,
+    },
+    {
+        .name = "expire",
+        .arguments = "<key> <ms>",
+        .help = "Let a key go after so many milliseconds; 0: never",
+        .words_min = 2,
+        .words_max = 2,
+        .run = write_run_expire,
+    },
+    {
+        .name = "ttl",
+        .arguments = "<key>",
+        .help = "Print in how many milliseconds a key goes, or never",
+        .words_min = 1,
+        .words_max = 1,
+        .run = write_run_ttl,
     },
     {
         .name = "outcome",

@@ -62,6 +62,17 @@ void verbs_print_help(FILE *out);
 /* "Usage: ..." of the verb. */
 void cli_show_usage(struct cli *cli, const struct verb *verb);
 
+typedef void (*show_reply_fn)(struct output *output, struct slice key,
+                              const struct kvapp_reply *reply);
+
+/* Prints what a call gave: by `show` when it succeeded. */
+enum exit_status cli_show_reply(struct cli *cli, struct slice key, const struct kvapp_reply *reply,
+                                show_reply_fn show);
+
+/* A number that a command names, such as a revision, with the option table's idea of one. False:
+ * it is none, and that was said; `what` begins the sentence. */
+bool cli_parse_number(struct cli *cli, const char *what, struct slice word, uint64_t *ret_number);
+
 /* Asks all members; returns whether any one answered. */
 bool cli_ask_status(struct cli *cli, struct kvapp_member *members, size_t *ret_count);
 

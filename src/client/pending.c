@@ -162,6 +162,10 @@ bool pending_is_user_write(const struct pending *pending)
     case OPERATION_PUT:
     case OPERATION_DELETE:
     case OPERATION_DELETE_RANGE:
+    case OPERATION_ADD:
+    case OPERATION_APPEND:
+    case OPERATION_EXPIRE:
+    case OPERATION_BATCH:
         return true;
     default:
         return false;

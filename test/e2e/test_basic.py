@@ -126,6 +126,41 @@ def keys_and_values_are_bytes_to_their_limits(env):
 
 
 @case()
+def a_batch_with_a_session_tells_whether_its_guard_held(env):
+    cluster = env.cluster()
+    with native.Connection(cluster.wait_leader().client_address) as connection:
+        session = connection.ask(native.command(native.OPEN_SESSION)).revision
+        token = connection.ask(native.command(
+            native.PUT, key=b"lock", value=b"me", session=(session, 1, 0), options=native.ABSENT,
+            expiry=(native.AFTER, 60000))).revision
+
+        def batch(expected, number, with_session=True):
+            stamp = {"session": (session, number, number - 1)} if with_session else {}
+            return connection.ask(native.command(native.BATCH, commands=[
+                native.command(native.GUARD, key=b"lock", expected=expected, number=2),
+                native.command(native.ADD, key=b"n", number=-3),
+                native.command(native.APPEND, key=b"n", value=b"0")], **stamp))
+
+        done = batch(token, 2)
+        expect_equal((done.status, done.count, done.data), (0, 3, b""), "it held")
+        expect_equal(batch(token, 2), done._replace(id=done.id + 1), "the same once more")
+        late = batch(token - 1, 3)
+        expect_equal((late.status, late.revision, late.count), (native.CONDITION, token, 0), "late")
+        expect_equal(connection.ask(native.command(native.GET, key=b"n")).data, b"-30", "once")
+        replies = native.replies_of(batch(token, 0, with_session=False))
+        expect_equal([(one.status, one.count) for one in replies],
+                     [(0, 0), (0, 2 ** 64 - 33), (0, 4)], "without a session")
+        stat = native.stat_of(connection.ask(native.command(native.STAT, key=b"lock")))
+        expect_equal((stat.create, stat.modify, stat.version), (token, token, 1), "stat")
+        expect(50000 < stat.expires - stat.now <= 60000, "the time left", stat)
+        text = connection.ask(native.command(native.PUT, key=b"n", value=b"x"))
+        expect_equal(text.status, 0, "put")
+        refused = connection.ask(native.command(native.ADD, key=b"n", number=1))
+        expect_equal(refused.status, native.NOT_INTEGER, "no number")
+    cluster.wait_equal()
+
+
+@case()
 def one_byte_over_a_limit_and_an_empty_key_are_refused_and_nothing_changes(env):
     cluster = env.cluster()
     long_key = b"k" * (native.KEY_SIZE_MAX + 1)

@@ -90,7 +90,7 @@ def a_snapshot_comes_after_so_many_bytes(env):
 @case(timeout=60)
 def a_snapshot_waits_until_the_log_has_as_many_bytes_as_the_state(env):
     cluster = env.cluster(arguments=["--snapshot-bytes", "64K"])
-    fill(cluster, 200, 2000, rounds=4)
+    fill(cluster, 200, 2000, rounds=5)
     for server in cluster.servers:
         # While the state grows to 400 KB its snapshots come sooner.
         wait_until(lambda one=server: taken(one) >= 4, 10, "snapshots on each")

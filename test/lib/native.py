@@ -31,13 +31,18 @@ READ_REQUEST, STALE_RESPONSE = 24, 25
 # How a read is answered.
 DEFAULT, LEADER, LINEARIZABLE, LEASE, STALE = range(5)
 
-(GET, PUT, DELETE, LIST, SCAN, DELETE_RANGE, OPEN_SESSION, CLOSE_SESSION, OUTCOME) = range(9)
+(GET, PUT, DELETE, LIST, SCAN, DELETE_RANGE, OPEN_SESSION, CLOSE_SESSION, OUTCOME, ADD, ADD_FLOAT,
+ APPEND, SET_RANGE, EXPIRE, RENAME, COPY, CLEAR, PURGE, BATCH, GUARD, STAT, GET_RANGE, COUNT,
+ RANDOM, MATCH, LCS, READ_BATCH) = range(27)
+# Options, and kinds of expiries.
+ABSENT, PRESENT, RETURN = 1, 2, 4
+NEVER, AFTER, AT, KEEP = range(4)
 
 OK, NOT_FOUND, CONDITION, KEY_EMPTY, KEY_TOO_LARGE, VALUE_TOO_LARGE = 0, -3, -4, -5, -6, -7
 COMMAND_UNKNOWN, SESSION_UNKNOWN, SEQUENCE_STALE = -8, -9, -10
 NOT_LEADER, NO_LEADER, OUTCOME_UNKNOWN, BUSY, TIMEOUT = -11, -12, -13, -14, -15
 STOPPED = -29
-INVALID = -2
+INVALID, NOT_INTEGER, OVERFLOW = -2, -35, -37
 # Answers after which the same request, with its session, may be sent again.
 AGAIN = (NOT_LEADER, NO_LEADER, OUTCOME_UNKNOWN, BUSY, TIMEOUT, STOPPED)
 
@@ -81,8 +86,12 @@ def sized(data):
 
 
 def command(operation, key=None, value=None, end=None, prefix=None, limit=None, expected=None,
-            session=None):
-    """The bytes of a command; session is (session, sequence, acknowledged)."""
+            session=None, options=None, expiry=None, number=None, last=None, target=None,
+            pattern=None, commands=None):
+    """
+    The bytes of a command; session is (session, sequence, acknowledged), expiry (kind, ms), and
+    commands are the bytes of several.
+    """
     parts = (
         (1, session, lambda s: struct.pack("<QQQ", *s)),
         (2, expected, lambda e: struct.pack("<Q", e)),
@@ -91,13 +100,20 @@ def command(operation, key=None, value=None, end=None, prefix=None, limit=None, 
         (16, value, sized),
         (32, end, sized),
         (64, prefix, sized),
+        (128, options, lambda n: struct.pack("<I", n)),
+        (256, expiry, lambda e: struct.pack("<Bq", *e)),
+        (512, number, lambda n: struct.pack("<q", n)),
+        (1024, last, lambda n: struct.pack("<q", n)),
+        (2048, target, sized),
+        (4096, pattern, sized),
+        (8192, commands, lambda bodies: sized(b"".join(sized(one) for one in bodies))),
     )
     flags, body = 0, b""
     for flag, part, encode in parts:
         if part is not None:
             flags |= flag
             body += encode(part)
-    return struct.pack("<BBH", operation, flags, 0) + body
+    return struct.pack("<BHB", operation, flags, 0) + body
 
 
 def request(request_id, body):
@@ -272,6 +288,24 @@ def items_of(reply):
     items = [Item(reader.sized(), reader.sized(), reader.number("Q")) for _ in range(reply.count)]
     reader.finish()
     return items
+
+
+def replies_of(reply):
+    """Those of the commands of a batch."""
+    reader = Reader(reply.data)
+    replies = [Reply(0, *read_reply(Reader(reader.sized())), "") for _ in range(reply.count)]
+    reader.finish()
+    return replies
+
+
+Stat = collections.namedtuple("Stat", "create modify version expires now")
+
+
+def stat_of(reply):
+    reader = Reader(reply.data)
+    stat = Stat(*[reader.number("Q") for _ in Stat._fields])
+    reader.finish()
+    return stat
 
 
 def split(address):

@@ -12,6 +12,7 @@ struct item {
     struct buf key;
     struct buf value;
     uint64_t revision;
+    uint64_t ttl_ms; /* its time stands still; 0: it stays */
 };
 
 struct store {
@@ -212,6 +213,7 @@ static void put_key(struct store *store, struct slice key, struct slice value,
     buf_clear(&store->items[at].value);
     buf_append_slice(&store->items[at].value, value);
     store->items[at].revision = ++store->revision;
+    store->items[at].ttl_ms = 0;
     *ret_reply = (struct kvapp_reply){.revision = store->revision};
 }
 
@@ -301,6 +303,108 @@ int kvapp_delete_if(struct kvapp_client *client, const void *key, size_t key_siz
     struct slice name = slice_of(key, key_size);
     if (!must_fail(client, ret_reply) && meets(client->store, name, expected, ret_reply)) {
         delete_key(client->store, name, ret_reply);
+    }
+    return ret_reply->status;
+}
+
+/* ---- how a key is written ---- */
+
+static struct item *item_of(struct kvapp_client *client, struct slice key)
+{
+    bool found;
+    size_t at = find(client->store, key, &found);
+    return found ? &client->store->items[at] : NULL;
+}
+
+int kvapp_put_with(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
+                   size_t value_size, const struct kvapp_how *how, struct kvapp_reply *ret_reply)
+{
+    struct slice name = slice_of(key, key_size);
+    uint64_t expected = how->only_if == KVAPP_IF_REVISION ? how->revision : 0;
+    if (!must_fail(client, ret_reply) &&
+        (how->only_if == KVAPP_ALWAYS || meets(client->store, name, expected, ret_reply))) {
+        put_key(client->store, name, slice_of(value, value_size), ret_reply);
+        item_of(client, name)->ttl_ms = how->ttl_ms;
+    }
+    return ret_reply->status;
+}
+
+/* Only for as long as the numbers are small and nothing overflows. */
+int kvapp_add(struct kvapp_client *client, const void *key, size_t key_size, int64_t delta,
+              struct kvapp_reply *ret_reply)
+{
+    struct slice name = slice_of(key, key_size);
+    if (must_fail(client, ret_reply)) {
+        return ret_reply->status;
+    }
+    const struct item *item = item_of(client, name);
+    char text[32] = "";
+    if (item != NULL) {
+        (void)snprintf(text, sizeof text, "%.*s", (int)item->value.size,
+                       (const char *)item->value.data);
+    }
+    char *end = text;
+    int64_t sum = strtoll(text, &end, 10) + delta;
+    if (*end != '\0') {
+        *ret_reply = (struct kvapp_reply){.status = KV_ERR_NOT_INTEGER};
+        return KV_ERR_NOT_INTEGER;
+    }
+    (void)snprintf(text, sizeof text, "%lld", (long long)sum);
+    put_key(client->store, name, slice_of_string(text), ret_reply);
+    ret_reply->count = (uint64_t)sum;
+    return 0;
+}
+
+int kvapp_append(struct kvapp_client *client, const void *key, size_t key_size, const void *value,
+                 size_t value_size, struct kvapp_reply *ret_reply)
+{
+    struct slice name = slice_of(key, key_size);
+    if (must_fail(client, ret_reply)) {
+        return ret_reply->status;
+    }
+    struct buf whole = {0};
+    const struct item *item = item_of(client, name);
+    if (item != NULL) {
+        buf_append_slice(&whole, buf_slice(&item->value));
+    }
+    buf_append(&whole, value, value_size);
+    put_key(client->store, name, buf_slice(&whole), ret_reply);
+    ret_reply->count = whole.size;
+    buf_done(&whole);
+    return 0;
+}
+
+int kvapp_expire(struct kvapp_client *client, const void *key, size_t key_size, uint64_t ttl_ms,
+                 struct kvapp_reply *ret_reply)
+{
+    if (must_fail(client, ret_reply)) {
+        return ret_reply->status;
+    }
+    struct item *item = item_of(client, slice_of(key, key_size));
+    *ret_reply = (struct kvapp_reply){.status = KV_ERR_NOT_FOUND};
+    if (item != NULL) {
+        item->ttl_ms = ttl_ms;
+        item->revision = ++client->store->revision;
+        *ret_reply = (struct kvapp_reply){.revision = item->revision, .count = 1};
+    }
+    return ret_reply->status;
+}
+
+int kvapp_stat(struct kvapp_client *client, const void *key, size_t key_size,
+               struct kvapp_reply *ret_reply, struct kvapp_stat *ret_stat)
+{
+    if (must_fail(client, ret_reply)) {
+        return ret_reply->status;
+    }
+    struct item *item = item_of(client, slice_of(key, key_size));
+    *ret_reply = (struct kvapp_reply){.status = KV_ERR_NOT_FOUND};
+    if (item != NULL) {
+        *ret_reply = (struct kvapp_reply){.revision = item->revision};
+        *ret_stat = (struct kvapp_stat){.created = 1,
+                                        .revision = item->revision,
+                                        .version = 2,
+                                        .size = item->value.size,
+                                        .ttl_ms = item->ttl_ms == 0 ? UINT64_MAX : item->ttl_ms};
     }
     return ret_reply->status;
 }

@@ -129,9 +129,25 @@ static void wrong_usage_is_explained(void **state)
     } cases[] = {
         {"get", "Usage: get <key>\n"},
         {"get a b", "Usage: get <key>\n"},
-        {"put a", "Usage: put <key> <value>\n"},
+        {"put a", "Usage: put <key> <value> [--ttl MS] [--if-absent]\n"},
+        {"put a b --ttl 10s",
+         "Error: --ttl: \"10s\" is not a number in 1..9223372036854775807 ms\n"},
+        {"put a b --loud", "Error: unknown option --loud; write -- before words that begin with a "
+                           "dash\n"},
+        {"cas a 1 b --if-absent", "Error: --if-absent is not an option of this command\n"},
+        {"incr", "Usage: incr <key> [number]\n"},
+        {"incr a 1.5", "Error: the number: \"1.5\" is not a number in "
+                       "-9223372036854775808..9223372036854775807\n"},
+        {"incr a -9223372036854775809",
+         "Error: the number: \"-9223372036854775809\" is not a number in "
+         "-9223372036854775808..9223372036854775807\n"},
+        {"append a", "Usage: append <key> <value>\n"},
+        {"expire a", "Usage: expire <key> <ms>\n"},
+        {"expire a soon", "Error: the milliseconds: \"soon\" is not a number in "
+                          "0..9223372036854775807\n"},
+        {"ttl a b", "Usage: ttl <key>\n"},
         {"delete", "Usage: delete <key>\n"},
-        {"cas a 1", "Usage: put-if <key> <revision> <value>\n"},
+        {"cas a 1", "Usage: put-if <key> <revision> <value> [--ttl MS]\n"},
         {"status now", "Usage: status\n"},
         {"list a b", "Usage: list [prefix] [--limit N] [--start KEY] [--end KEY] [--values]\n"},
         {"delete-range", "Usage: delete-range [prefix] [--start KEY] [--end KEY]\n"},
@@ -211,6 +227,9 @@ static void outcomes_are_told_apart(void **state)
         {0, "Applied, at revision 19\n", "applied", EXIT_DONE},
         {KV_ERR_CONDITION, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
         {KV_ERR_NOT_FOUND, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
+        {KV_ERR_NOT_INTEGER, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
+        {KV_ERR_OVERFLOW, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
+        {KV_ERR_VALUE_TOO_LARGE, "Had no effect, and will have none\n", "no_effect", EXIT_NOT},
         {KV_ERR_OUTCOME_UNKNOWN,
          "Not applied so far; a copy that is on its way may be ('cancel' prevents it)\n",
          "possible", EXIT_NOT},
@@ -259,6 +278,70 @@ static void conditions_are_met_or_say_where_the_key_is(void **state)
                         "Condition not met: the key is at revision 2\n");
     assert_string_equal(run(fixture, "delete-if k 2"), "OK\n");
     assert_string_equal(run(fixture, "get k"), "Key not found\n");
+}
+
+static void keys_can_be_told_when_to_go(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_string_equal(run(fixture, "ttl k"), "Key not found\n");
+    assert_int_equal(fixture->exit_status, EXIT_NOT);
+    assert_string_equal(run(fixture, "expire k 5"), "Key not found\n");
+    assert_string_equal(run(fixture, "put k two words --ttl 2500"), "OK\n");
+    assert_string_equal(run(fixture, "get k"), "two words\n");
+    assert_string_equal(run(fixture, "ttl k"), "2500\n");
+    assert_string_equal(run(fixture, "expire k 300"), "OK\n");
+    assert_string_equal(run(fixture, "ttl k"), "300\n");
+    assert_string_equal(run(fixture, "expire k 0"), "OK\n");
+    assert_string_equal(run(fixture, "ttl k"), "never\n");
+    assert_string_equal(run(fixture, "put-if k 3 v --ttl 70"), "OK\n");
+    json_t *object = run_json(fixture, "ttl k");
+    assert_int_equal(json_integer_value(json_object_get(object, "ttl_ms")), 70);
+    assert_int_equal(json_integer_value(json_object_get(object, "revision")), 4);
+    assert_int_equal(json_integer_value(json_object_get(object, "created")), 1);
+    assert_int_equal(json_integer_value(json_object_get(object, "version")), 2);
+    assert_int_equal(json_integer_value(json_object_get(object, "size")), 1);
+    json_decref(object);
+    json_decref(run_json(fixture, "expire k 0"));
+    object = run_json(fixture, "ttl k");
+    assert_true(json_is_null(json_object_get(object, "ttl_ms")));
+    json_decref(object);
+    object = run_json(fixture, "ttl nothing");
+    assert_string_equal(text_of(object, "error"), "not_found");
+    json_decref(object);
+}
+
+static void a_put_if_absent_takes_a_lock_once(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_string_equal(run(fixture, "put lock me --ttl 10000 --if-absent"), "OK\n");
+    assert_string_equal(run(fixture, "put lock you --if-absent"),
+                        "Condition not met: the key is at revision 1\n");
+    assert_int_equal(fixture->exit_status, EXIT_NOT);
+    assert_string_equal(run(fixture, "put -- lock --if-absent"), "OK\n");
+    assert_string_equal(run(fixture, "get lock"), "--if-absent\n");
+}
+
+static void numbers_and_texts_grow_in_place(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_string_equal(run(fixture, "incr n"), "1\n");
+    assert_string_equal(run(fixture, "incr n 41"), "42\n");
+    assert_string_equal(run(fixture, "incr n -50"), "-8\n");
+    assert_string_equal(run(fixture, "append n  and more"), "OK, 10 bytes\n");
+    assert_string_equal(run(fixture, "append x y"), "OK, 1 byte\n");
+    assert_string_equal(run(fixture, "incr n"),
+                        "Error: the value is not an integer or out of range\n");
+    assert_int_equal(fixture->exit_status, EXIT_NOT);
+    json_t *object = run_json(fixture, "incr m -9223372036854775808");
+    assert_true(json_integer_value(json_object_get(object, "number")) == INT64_MIN);
+    assert_int_equal(json_integer_value(json_object_get(object, "revision")), 6);
+    json_decref(object);
+    object = run_json(fixture, "append x z");
+    assert_int_equal(json_integer_value(json_object_get(object, "size")), 2);
+    json_decref(object);
+    object = run_json(fixture, "incr x");
+    assert_string_equal(text_of(object, "error"), "not_integer");
+    json_decref(object);
 }
 
 static void ranges_have_limits_on_both_sides(void **state)
@@ -615,6 +698,9 @@ int main(void)
         WITH_CLIENT(outcomes_are_told_apart),
         WITH_CLIENT(outcomes_that_cannot_be_had_are_failures),
         WITH_CLIENT(conditions_are_met_or_say_where_the_key_is),
+        WITH_CLIENT(keys_can_be_told_when_to_go),
+        WITH_CLIENT(a_put_if_absent_takes_a_lock_once),
+        WITH_CLIENT(numbers_and_texts_grow_in_place),
         WITH_CLIENT(ranges_have_limits_on_both_sides),
         WITH_CLIENT(long_list_comes_in_bounded_pages),
         WITH_CLIENT(list_that_cannot_be_written_stops_asking),

@@ -230,12 +230,14 @@ static void tab_offers_commands_and_their_options(void **state)
     assert_offers("g", 1, 3, "get");
     assert_offers("  de", 2, 6, "delete delete-range delete-if");
     assert_offers("delete-", 7, 7, "delete-range delete-if");
-    assert_offers("ex", 2, 4, "exit");
+    assert_offers("ex", 2, 2, "expire exit");
     assert_offers("x", 0, 0, "");
     assert_offers("get g", 0, 0, "");
     assert_offers("get --", 0, 0, "");
     assert_offers("list --", 0, 0, "limit start end values");
     assert_offers("list p --l", 1, 5, "limit");
+    assert_offers("put k v --", 0, 0, "ttl if-absent");
+    assert_offers("i", 1, 4, "incr");
     struct completion completion;
     completion_find(slice_of(NULL, 0), &completion);
     assert_true(completion.count >= 11);
