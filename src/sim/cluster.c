@@ -143,6 +143,7 @@ void cluster_start(struct server *server)
     options.data_dir = "/data";
     options.timing = cluster->timing;
     options.reads = cluster->reads;
+    options.redis_writes = cluster->redis_writes;
     options.segment_size = cluster->segment_size;
     options.cache_size = cluster->cache_size;
     options.snapshot_entries = cluster->snapshot_entries;
@@ -369,6 +370,10 @@ static void draw_shape(struct cluster *cluster)
     cluster->snapshot_rate = simulation_draw_wide(simulation, 300, 300 * 1000);
     cluster->cache_size = simulation_draw_wide(simulation, 4096, 1024 * 1024);
     cluster->steady = simulation_chance(simulation, 60);
+    if (simulation_chance(simulation, 20)) {
+        cluster->redis_writes =
+            simulation_chance(simulation, 50) ? KVAPP_REDIS_MOVED : KVAPP_REDIS_REFUSE;
+    }
     cluster->reads = (enum kvapp_reads)simulation_draw(simulation, KVAPP_READS_LEADER,
                                                        cluster->steady ? KVAPP_READS_LEASE
                                                                        : KVAPP_READS_LINEARIZABLE);

@@ -59,7 +59,8 @@ struct cluster {
     char members[256]; /* the first ones */
     struct kvapp_timing timing;
     enum kvapp_reads reads; /* the servers' own way */
-    bool steady;            /* clocks may go wrong, but not stand still: leases count on that */
+    enum kvapp_redis_writes redis_writes;
+    bool steady; /* clocks may go wrong, but not stand still: leases count on that */
     uint64_t segment_size;
     uint64_t cache_size;
     uint64_t snapshot_entries;

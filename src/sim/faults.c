@@ -2,6 +2,8 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/callers.h"
+#include "sim/clocks.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
 #include "sim/network_faults.h"
@@ -140,7 +142,7 @@ static void strike_clock(struct faults *faults)
     bool frozen = !simulation->cluster->steady && simulation_chance(simulation, 10);
     int32_t rate =
         (int32_t)simulation_draw(simulation, 0, 2 * RATE_PPM_MAX) - (int32_t)RATE_PPM_MAX;
-    sim_clock_rate(server->host, frozen ? -SIM_PPM : rate);
+    clocks_rate(simulation->clocks, server, frozen ? -SIM_PPM : rate);
     sim_world_schedule(
         simulation->world, &ailment->cure,
         drawn_until(faults, SECOND_US / 10, frozen ? 3 * SECOND_US : 30 * SECOND_US));
@@ -148,14 +150,15 @@ static void strike_clock(struct faults *faults)
 
 static void cure_clock(struct sim_event *event)
 {
-    sim_clock_rate(CONTAINER_OF(event, struct ailment, cure)->server->host, 0);
+    const struct ailment *ailment = CONTAINER_OF(event, struct ailment, cure);
+    clocks_rate(ailment->faults->simulation->clocks, ailment->server, 0);
 }
 
 static void strike_jump(struct faults *faults)
 {
     int64_t jump_ms = (int64_t)simulation_draw_wide(faults->simulation, 1, JUMP_MS_MAX);
     bool back = simulation_chance(faults->simulation, 50);
-    sim_clock_jump(any_server(faults)->host, back ? -jump_ms : jump_ms);
+    clocks_jump(faults->simulation->clocks, any_server(faults), back ? -jump_ms : jump_ms);
 }
 
 /* ---- disks ---- */
@@ -342,7 +345,9 @@ static void strike(struct sim_event *event)
         break;
     case FAULT_CLIENT:
         workload_crash(simulation->workload,
-                       simulation_draw(simulation, 0, simulation->workload->actor_count - 1));
+                       simulation_draw(simulation, 0,
+                                       simulation->workload->actor_count +
+                                           callers_count(simulation->workload->callers) - 1));
         break;
     case FAULT_MEMBERSHIP:
     case FAULT_TRANSFER:

@@ -108,6 +108,8 @@ const struct record *ledger_see(struct ledger *ledger, struct slice encoded, uin
     if (known == NULL) {
         struct record *record = add_record(ledger, &entry, encoded);
         record->previous_term = previous_term;
+        clocks_wrote(simulation->clocks, record, ledger_find(ledger, index - 1, previous_term),
+                     entry.time_ms, who);
         return record;
     }
     if (known->checksum != get_u64(encoded.data) || !slice_equal(known->encoded, encoded)) {
@@ -126,6 +128,24 @@ const struct record *ledger_see(struct ledger *ledger, struct slice encoded, uin
     return known;
 }
 
+static bool is_purge(struct slice bytes)
+{
+    struct command command;
+    return bytes.size > 0 && command_decode(bytes, &command) == 0 &&
+           command.operation == OPERATION_PURGE;
+}
+
+/* Keys went by the entry's time alone. */
+static void judge_expired(const struct ledger *ledger, const struct record *record)
+{
+    const struct model_expired *expired = NULL;
+    size_t count = model_expired(ledger->model, &expired);
+    for (size_t i = 0; i < count; i++) {
+        const struct record *written = ledger->committed[expired[i].before.index].record;
+        clocks_expired(ledger->simulation->clocks, record, written, &expired[i]);
+    }
+}
+
 /* The reference state machine and the model take the entry, and must agree. */
 static void apply(struct ledger *ledger, struct committed *committed)
 {
@@ -138,9 +158,10 @@ static void apply(struct ledger *ledger, struct committed *committed)
     kv_apply(ledger->reference, entry.index, entry.time_ms, command, &reply);
     committed->digest = kv_digest(ledger->reference);
     struct model_reply *expected = &committed->reply;
-    model_apply(ledger->model, entry.index, command, expected);
+    model_apply(ledger->model, entry.index, entry.time_ms, command, expected);
+    judge_expired(ledger, record);
     if (reply.status != expected->status || reply.revision != expected->revision ||
-        reply.count != expected->count) {
+        reply.count != expected->count || !slice_equal(reply.data, expected->data)) {
         simulation_fail(ledger->simulation, "model",
                         "applying entry %" PRIu64 " answers status %d, revision %" PRIu64
                         ", count %" PRIu64 "; the model says %d, %" PRIu64 ", %" PRIu64,
@@ -150,6 +171,9 @@ static void apply(struct ledger *ledger, struct committed *committed)
     if (expected->repeated) {
         bool stale = expected->status == KV_ERR_SEQUENCE_STALE;
         simulation_reached(ledger->simulation, stale ? REACHED_STALE : REACHED_DUPLICATE);
+    }
+    if (is_purge(command)) {
+        simulation_reached(ledger->simulation, REACHED_PURGED);
     }
     workload_applied(ledger->simulation->workload, entry.index, command, expected);
 }
@@ -200,6 +224,7 @@ void ledger_commit(struct ledger *ledger, const struct record *record, const str
                                     .time_us = sim_world_now(ledger->simulation->world)};
     ledger->simulation->result->commits++;
     durability_committed(ledger->simulation, record, by);
+    clocks_committed(ledger->simulation->clocks, record);
     if (record->membership != NULL) {
         note_change(ledger, record, by);
         ledger->membership = record;

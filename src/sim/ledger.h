@@ -9,6 +9,7 @@
 
 #include "kv/command.h"
 #include "kvapp/raft.h"
+#include "sim/clocks.h"
 #include "sim/model.h"
 #include "sim/run.h"
 
@@ -21,7 +22,8 @@ struct record {
     uint64_t previous_term;
     uint64_t checksum;
     struct raft_membership *membership; /* NULL: it is none */
-    struct slice encoded;               /* stays until the ledger goes */
+    struct stamp stamp;
+    struct slice encoded; /* stays until the ledger goes */
 };
 
 struct committed {

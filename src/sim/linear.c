@@ -24,7 +24,7 @@ static void fail(struct simulation *simulation, const struct operation_note *not
                     simulation->ledger->committed_count, why);
 }
 
-static void prove(struct simulation *simulation, uint64_t index)
+void linear_prove(struct simulation *simulation, uint64_t index)
 {
     if (index > simulation->workload->floor) {
         simulation->workload->floor = index;
@@ -41,6 +41,18 @@ static bool index_fits(struct simulation *simulation, const struct operation_not
         return false;
     }
     return true;
+}
+
+/* A read found that version. */
+static void judge_life(struct simulation *simulation, const struct operation_note *note,
+                       struct slice key, const struct version *version)
+{
+    bool by_default = note->reads == KVAPP_READS_DEFAULT;
+    enum kvapp_reads reads = by_default ? simulation->cluster->reads : note->reads;
+    if (reads != KVAPP_READS_STALE) {
+        clocks_found(simulation->clocks, &note->asked, key, version,
+                     reads == KVAPP_READS_LINEARIZABLE);
+    }
 }
 
 static bool is_present(const struct version *version)
@@ -60,8 +72,10 @@ static void judge_get(struct simulation *simulation, const struct operation_note
         if (index_fits(simulation, note, note->revision)) {
             if (is_present(version)) {
                 fail(simulation, note, "the key was there");
+            } else if (version != NULL && version->expired) {
+                simulation_reached(simulation, REACHED_EXPIRED_READ);
             }
-            prove(simulation, note->revision);
+            linear_prove(simulation, note->revision);
         }
         return;
     }
@@ -70,8 +84,10 @@ static void judge_get(struct simulation *simulation, const struct operation_note
         fail(simulation, note, "the key never had that value at that revision");
     } else if (until < note->floor) {
         fail(simulation, note, "the value had been overwritten before the request was made");
+    } else {
+        judge_life(simulation, note, key, version);
     }
-    prove(simulation, note->revision);
+    linear_prove(simulation, note->revision);
 }
 
 /* The next item of a page against the model's next present key; false: they differ. */
@@ -110,6 +126,7 @@ static void judge_page(struct simulation *simulation, const struct operation_not
             break;
         }
         fits = item_fits(note, &reader, key, version);
+        judge_life(simulation, note, key, version);
         count++;
     }
     bool cut_rightly = !more || count == note->limit || note->data.size > FRAME_SIZE_MAX / 4;
@@ -117,7 +134,7 @@ static void judge_page(struct simulation *simulation, const struct operation_not
         !reader_finished(&reader)) {
         fail(simulation, note, "the page is not what the keys were at that index");
     }
-    prove(simulation, note->revision);
+    linear_prove(simulation, note->revision);
 }
 
 /* ---- writes ---- */
@@ -137,6 +154,7 @@ static bool same_command(const struct simulation *simulation, const struct opera
            slice_equal(command.key, workload_key(workload, note->key)) &&
            command.has_expected == note->has_expected &&
            command.expected_revision == note->expected_revision &&
+           command.expiry.kind == note->expiry.kind && command.expiry.ms == note->expiry.ms &&
            (note->operation != OPERATION_PUT ||
             workload_writer(workload, command.value) == note->number);
 }
@@ -161,7 +179,7 @@ static void judge_write_at(struct simulation *simulation, const struct operation
         fail(simulation, note, "applying it should have answered otherwise");
     }
     committed->claimed = true;
-    prove(simulation, index);
+    linear_prove(simulation, index);
 }
 
 /* A delete whose condition failed does not say which entry it was: was there any index at which
@@ -175,7 +193,7 @@ static void judge_refused_delete(struct simulation *simulation, const struct ope
         const struct version *version = model_at(simulation->ledger->model, key, index, &until);
         uint64_t revision = is_present(version) ? version->index : 0;
         if (revision == note->revision && revision != note->expected_revision) {
-            prove(simulation, revision);
+            linear_prove(simulation, revision);
             return;
         }
         if (until >= simulation->ledger->committed_count) {

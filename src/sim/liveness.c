@@ -1,6 +1,8 @@
 #include "sim/liveness.h"
 
 #include "raft/membership.h"
+#include "sim/callers.h"
+#include "sim/clocks.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
 #include "sim/operator.h"
@@ -48,7 +50,7 @@ static bool has_leader(struct simulation *simulation)
 static bool all_answered(struct simulation *simulation)
 {
     const struct workload *workload = simulation->workload;
-    bool answered[ACTORS_MAX] = {false};
+    bool answered[ACTORS_MAX + CALLERS_MAX] = {false};
     for (uint64_t i = workload->note_count; i > 0; i--) {
         const struct operation_note *note = workload->notes[i - 1];
         if (note->began <= workload->mark) {
@@ -61,6 +63,11 @@ static bool all_answered(struct simulation *simulation)
     }
     for (size_t i = 0; i < workload->actor_count; i++) {
         if (!answered[i]) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < callers_count(workload->callers); i++) {
+        if (!answered[ACTORS_MAX + i]) {
             return false;
         }
     }
@@ -253,6 +260,10 @@ void liveness_check(struct simulation *simulation)
     if (!advance_until(simulation, all_settled, rest_us)) {
         tell_unsettled(simulation);
         return;
+    }
+    simulation_advance(simulation, sim_world_now(simulation->world) + election_us);
+    if (has_leader(simulation)) {
+        clocks_settled(simulation->clocks, cluster_leader(cluster));
     }
     terms_max += 2 * (simulation->result->reached[REACHED_TRANSFERRED] - hand_overs);
     /* Where all that are left are needed, votes are split more often. */

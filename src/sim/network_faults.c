@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/callers.h"
 #include "sim/cluster.h"
 #include "sim/operator.h"
 #include "sim/workload.h"
@@ -11,7 +12,7 @@
 enum {
     SECOND_US = 1000 * 1000,
     FIRST_CLIENT = SERVERS_MAX,
-    HOSTS_MAX = SERVERS_MAX + ACTORS_MAX + 1, /* and the operator */
+    HOSTS_MAX = SERVERS_MAX + ACTORS_MAX + 1 + CALLERS_MAX, /* and the operator */
     HOLD_US_MIN = 50 * 1000,
     HOLD_US_MAX = 12 * SECOND_US,
     FLAP_US = 300 * 1000,
@@ -25,6 +26,7 @@ struct network_faults {
     struct sim_host *hosts[HOSTS_MAX]; /* servers, then clients */
     size_t server_count;               /* those that were enlisted when the last fault struck */
     size_t count;
+    size_t first_caller; /* of the hosts: a client of Redis, whose protocol has no checksums */
     struct sim_link healthy;
     struct sim_event rejoin;   /* the partition ends, or flaps */
     unsigned flaps;            /* left */
@@ -236,6 +238,8 @@ static void set_link(struct network_faults *faults, size_t from, size_t to,
                      const struct sim_link *wanted)
 {
     struct sim_link link = *wanted;
+    bool is_checked = from < faults->first_caller && to < faults->first_caller;
+    link.corrupt_ppm = is_checked ? link.corrupt_ppm : 0;
     link.blocked = sim_link_get(faults->hosts[from], faults->hosts[to])->blocked;
     sim_link_set(faults->hosts[from], faults->hosts[to], &link);
 }
@@ -348,6 +352,10 @@ struct network_faults *network_faults_new(struct simulation *simulation)
         faults->hosts[faults->count++] = workload_host(simulation->workload, i);
     }
     faults->hosts[faults->count++] = operator_host(simulation->operator);
+    faults->first_caller = faults->count;
+    for (size_t i = 0; i < callers_count(simulation->workload->callers); i++) {
+        faults->hosts[faults->count++] = callers_host(simulation->workload->callers, i);
+    }
     faults->healthy = *sim_link_get(faults->hosts[0], faults->hosts[1]);
     faults->healthy.break_max_us =
         (uint32_t)simulation_draw_wide(simulation, SECOND_US / 4, BREAK_US_MAX);

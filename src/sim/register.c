@@ -3,14 +3,9 @@
  * look at the log. Wing and Gong's search with Lowe's cache of states: find an order of the
  * requests that respects real time and in which every answer is right. A request without an answer
  * may take its place at any time after it was asked, or never.
- *
- * A key's state is the number of the operation that wrote its value, 0 when it is not there.
- * Revisions are opaque tokens here: what a token stands for is learnt from answers that name both.
  */
-#include "base/assert.h"
-#include "base/hash.h"
 #include "base/memory.h"
-#include "sim/ledger.h"
+#include "sim/steps.h"
 #include "sim/workload.h"
 
 #include <inttypes.h>
@@ -19,29 +14,6 @@
 enum {
     STEPS_MAX = 60 * 1000, /* of one key's search */
     CACHE_BITS = 16,
-};
-
-#define ANY UINT64_MAX /* a state that is not known */
-
-enum step_kind {
-    STEP_IS,      /* the state was `a` */
-    STEP_IS_SET,  /* the key was there */
-    STEP_IS_NOT,  /* the state was not `a` */
-    STEP_SET,     /* blindly to `b` */
-    STEP_SWAP,    /* from `a` to `b` */
-    STEP_SWAP_IF, /* from `a` to `b`, or nothing when it was not `a` */
-    STEP_TAKE,    /* the key was there, and is gone */
-};
-
-/* What one request did to this key. */
-struct step {
-    uint64_t began;
-    uint64_t ended; /* UINT64_MAX: no answer */
-    enum step_kind kind;
-    uint64_t a;
-    uint64_t b;
-    uint64_t mark; /* its part of a set's hash */
-    bool placed;
 };
 
 struct choice { /* one step placed, and how to go back */
@@ -65,182 +37,7 @@ struct search {
     uint64_t tried;
 };
 
-struct tokens {
-    uint64_t *writers; /* by revision: the operation, plus 1; 0: not known */
-    uint64_t count;
-};
-
-/* ---- the history of one key ---- */
-
-static void learn(struct tokens *tokens, uint64_t revision, uint64_t writer)
-{
-    if (revision > 0 && revision < tokens->count) {
-        tokens->writers[revision] = writer + 1;
-    }
-}
-
-static uint64_t meaning(const struct tokens *tokens, uint64_t revision)
-{
-    if (revision == 0) {
-        return 0;
-    }
-    uint64_t known = revision < tokens->count ? tokens->writers[revision] : 0;
-    return known == 0 ? ANY : known - 1;
-}
-
-static void learn_all(const struct simulation *simulation, struct tokens *tokens)
-{
-    const struct workload *workload = simulation->workload;
-    tokens->count = simulation->ledger->committed_count + 1;
-    tokens->writers = memory_new(tokens->count, sizeof *tokens->writers);
-    for (uint64_t i = 0; i < workload->note_count; i++) {
-        const struct operation_note *note = workload->notes[i];
-        if (note->outcome == OUTCOME_OK && note->status == 0) {
-            if (note->operation == OPERATION_PUT) {
-                learn(tokens, note->revision, note->number);
-            } else if (note->operation == OPERATION_GET) {
-                learn(tokens, note->revision, workload_writer(workload, note->data));
-            }
-        }
-    }
-}
-
-/* What the page says of the key. False: nothing. */
-static bool step_of_page(const struct workload *workload, const struct operation_note *note,
-                         size_t key, struct step *step)
-{
-    struct reader reader = reader_of(note->data);
-    struct slice wanted = workload_key(workload, key);
-    while (reader.left > 0) {
-        struct slice found = reader_sized(&reader);
-        uint64_t writer = ANY;
-        if (note->operation == OPERATION_SCAN) {
-            writer = workload_writer(workload, reader_sized(&reader));
-            (void)reader_u64(&reader);
-        }
-        int order = slice_compare(found, wanted);
-        if (order == 0) {
-            step->kind = writer == ANY ? STEP_IS_SET : STEP_IS;
-            step->a = writer;
-            return true;
-        }
-        if (order > 0) {
-            break;
-        }
-        if (reader.left == 0 && note->more) {
-            return false;
-        }
-    }
-    step->kind = STEP_IS;
-    step->a = 0;
-    return true;
-}
-
-static bool step_of_write(const struct tokens *tokens, const struct operation_note *note,
-                          struct step *step)
-{
-    uint64_t expected = note->has_expected ? meaning(tokens, note->expected_revision) : ANY;
-    uint64_t written = note->operation == OPERATION_PUT ? note->number : 0;
-    bool known = note->outcome == OUTCOME_OK;
-    step->a = expected;
-    step->b = written;
-    if (known && note->status == KV_ERR_CONDITION) {
-        uint64_t present = meaning(tokens, note->revision);
-        step->kind = present != ANY ? STEP_IS : STEP_IS_NOT;
-        step->a = present != ANY ? present : expected;
-        return step->a != ANY;
-    }
-    if (known && note->status == KV_ERR_NOT_FOUND) {
-        step->kind = STEP_IS;
-        step->a = 0;
-        return true;
-    }
-    if (note->has_expected && expected != ANY) {
-        step->kind = known ? STEP_SWAP : STEP_SWAP_IF;
-    } else if (known && note->operation == OPERATION_DELETE) {
-        step->kind = STEP_TAKE;
-    } else {
-        step->kind = STEP_SET;
-    }
-    return true;
-}
-
-/* False: the request says nothing about this key. */
-static bool step_of(const struct workload *workload, const struct tokens *tokens,
-                    const struct operation_note *note, size_t key, struct step *ret_step)
-{
-    bool unknown = note->outcome == OUTCOME_UNKNOWN || note->outcome == OUTCOME_OPEN;
-    bool covers =
-        note->range_end == 0 ? note->key == key : key >= note->key && key < note->range_end;
-    if (!covers || note->outcome == OUTCOME_NOT || note->reads == KVAPP_READS_STALE ||
-        (unknown && !operation_is_write(note->operation))) {
-        return false;
-    }
-    struct step step = {
-        .began = note->began,
-        .ended = unknown ? UINT64_MAX : note->ended,
-        .mark = hash_bytes(&note->number, sizeof note->number),
-    };
-    bool tells = true;
-    switch (note->operation) {
-    case OPERATION_GET:
-        step.kind = STEP_IS;
-        step.a = note->status == 0 ? workload_writer(workload, note->data) : 0;
-        break;
-    case OPERATION_LIST:
-    case OPERATION_SCAN:
-        tells = step_of_page(workload, note, key, &step);
-        break;
-    case OPERATION_DELETE_RANGE:
-        step.kind = STEP_SET;
-        step.b = 0;
-        break;
-    default:
-        tells = step_of_write(tokens, note, &step);
-        break;
-    }
-    *ret_step = step;
-    return tells;
-}
-
 /* ---- the search ---- */
-
-static bool allows(const struct step *step, uint64_t state)
-{
-    switch (step->kind) {
-    case STEP_IS:
-    case STEP_SWAP:
-        return state == step->a;
-    case STEP_IS_SET:
-    case STEP_TAKE:
-        return state != 0;
-    case STEP_IS_NOT:
-        return state != step->a;
-    case STEP_SET:
-    case STEP_SWAP_IF:
-        return true;
-    }
-    UNREACHABLE();
-}
-
-static bool only_looks(const struct step *step)
-{
-    return step->kind == STEP_IS || step->kind == STEP_IS_SET || step->kind == STEP_IS_NOT;
-}
-
-static uint64_t after(const struct step *step, uint64_t state)
-{
-    switch (step->kind) {
-    case STEP_SET:
-    case STEP_SWAP:
-    case STEP_TAKE:
-        return step->kind == STEP_TAKE ? 0 : step->b;
-    case STEP_SWAP_IF:
-        return state == step->a ? step->b : state;
-    default:
-        return state;
-    }
-}
 
 /* False: the search has been here before. */
 static bool cache_add(struct search *search, uint64_t key)
@@ -302,7 +99,7 @@ static uint64_t mix(uint64_t hash, uint64_t state)
 static void place(struct search *search, size_t i, bool free, size_t tried)
 {
     struct step *step = &search->steps[i];
-    uint64_t state = after(step, search->state);
+    uint64_t state = step_after(step, search->state);
     search->choices[search->depth] =
         (struct choice){.step = i, .state = search->state, .tried = tried, .free = free};
     search->depth++;
@@ -319,8 +116,9 @@ static void place(struct search *search, size_t i, bool free, size_t tried)
 static bool try_step(struct search *search, size_t i, size_t tried)
 {
     const struct step *step = &search->steps[i];
-    uint64_t state = after(step, search->state);
-    if (!allows(step, search->state) || (step->ended == UINT64_MAX && state == search->state) ||
+    uint64_t state = step_after(step, search->state);
+    if (!step_allows(step, search->state) ||
+        (step->ended == UINT64_MAX && state == search->state) ||
         !cache_add(search, mix(search->hash + step->mark, state))) {
         return false;
     }
@@ -340,7 +138,7 @@ static void place_free(struct search *search)
         uint64_t limit = next_limit(search);
         for (size_t i = search->first; i < search->count && search->steps[i].began < limit; i++) {
             const struct step *step = &search->steps[i];
-            if (!step->placed && only_looks(step) && allows(step, search->state)) {
+            if (!step->placed && step_only_looks(step) && step_allows(step, search->state)) {
                 place(search, i, true, 0);
                 placed = true;
             }
@@ -401,18 +199,16 @@ static enum verdict search_run(struct search *search)
     return FITS;
 }
 
-static void check_key(struct simulation *simulation, const struct tokens *tokens, size_t key,
-                      struct search *search)
+static void check_key(struct simulation *simulation, size_t key, struct search *search)
 {
     const struct workload *workload = simulation->workload;
-    search->count = 0;
+    struct tokens tokens;
+    tokens_learn(simulation, key, &tokens);
+    search->count = steps_gather(simulation, &tokens, key, search->steps);
+    tokens_done(&tokens);
     search->answered = 0;
-    for (uint64_t i = 0; i < workload->note_count; i++) {
-        struct step *step = &search->steps[search->count];
-        if (step_of(workload, tokens, workload->notes[i], key, step)) {
-            search->answered += step->ended != UINT64_MAX;
-            search->count++;
-        }
+    for (size_t i = 0; i < search->count; i++) {
+        search->answered += search->steps[i].ended != UINT64_MAX;
     }
     search->first = 0;
     search->depth = 0;
@@ -438,17 +234,17 @@ static void check_key(struct simulation *simulation, const struct tokens *tokens
 void register_check(struct simulation *simulation)
 {
     const struct workload *workload = simulation->workload;
-    struct tokens tokens = {0};
-    learn_all(simulation, &tokens);
     struct search search = {0};
-    search.steps = memory_new(workload->note_count + 1, sizeof *search.steps);
-    search.choices = memory_new(workload->note_count + 1, sizeof *search.choices);
+    const size_t steps_max = steps_most(simulation);
+    search.steps = memory_new(steps_max, sizeof *search.steps);
+    search.choices = memory_new(steps_max, sizeof *search.choices);
     search.cache = memory_new((size_t)1 << CACHE_BITS, sizeof *search.cache);
-    for (size_t key = 0; key < workload->key_count && !simulation_failed(simulation); key++) {
-        check_key(simulation, &tokens, key, &search);
+    for (size_t key = 0; key < KEYS_ALL && !simulation_failed(simulation); key++) {
+        if (key < workload->key_count || key >= KEY_COUNTERS) {
+            check_key(simulation, key, &search);
+        }
     }
     free(search.steps);
     free(search.choices);
     free(search.cache);
-    free(tokens.writers);
 }

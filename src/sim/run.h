@@ -8,6 +8,7 @@
 #include "base/prng.h"
 #include "sim/sim.h"
 
+struct clocks;
 struct cluster;
 struct faults;
 struct ledger;
@@ -23,6 +24,7 @@ struct simulation {
     struct ledger *ledger;
     struct workload *workload;
     struct operator* operator;
+    struct clocks *clocks;
     struct faults *faults;
     uint64_t step;
     bool healed; /* no faults any more */

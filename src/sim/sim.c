@@ -8,6 +8,7 @@
  */
 #include "sim/sim.h"
 
+#include "sim/clocks.h"
 #include "sim/cluster.h"
 #include "sim/faults.h"
 #include "sim/ledger.h"
@@ -115,6 +116,7 @@ static void begin(struct simulation *simulation)
     simulation->world = sim_world_new(prng_next(&simulation->chance));
     sim_world_trace(simulation->world, options->trace);
     simulation->cluster = cluster_new(simulation);
+    simulation->clocks = clocks_new(simulation);
     simulation->ledger = ledger_new(simulation);
     simulation->workload = workload_new(simulation);
     simulation->operator= operator_new(simulation);
@@ -167,6 +169,7 @@ static void end(struct simulation *simulation)
     workload_free(simulation->workload);
     cluster_free(simulation->cluster);
     ledger_free(simulation->ledger);
+    clocks_free(simulation->clocks);
     sim_world_free(simulation->world);
 }
 

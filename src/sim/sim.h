@@ -94,7 +94,17 @@ const char *simulation_fault_words(enum simulation_fault fault);
     X(TRANSFER_FAILED, "a leader that was asked to hand over, and leads on")                       \
     X(CHANGE_ANSWERED, "an operator told that a change is done")                                   \
     X(SNAPSHOT_IN_CHANGE, "a log that begins within a joint membership")                           \
-    X(JOINED_BY_SNAPSHOT, "a server that joined by a snapshot")
+    X(JOINED_BY_SNAPSHOT, "a server that joined by a snapshot")                                    \
+    X(LEADER_JUMPED, "a leader whose wall clock jumps")                                            \
+    X(TIME_JUDGED, "a time that the clocks of a majority hold")                                    \
+    X(EXPIRED, "a key that went by its time")                                                      \
+    X(PURGED, "an entry that only tells the time")                                                 \
+    X(EXPIRED_READ, "a key not found since its time had come")                                     \
+    X(FORWARDED, "a client of Redis answered by a server that does not lead")                      \
+    X(CLUSTERDOWN, "a client of Redis told that there is no leader")                               \
+    X(LINK_LOST, "a forwarded write whose outcome stays unknown")                                  \
+    X(EXECUTED, "a transaction of Redis that was executed")                                        \
+    X(WATCH_CONFLICT, "a transaction of Redis that was not, for a key that it watches")
 
 enum reached_branch {
 #define REACHED_ENUM(name, words) REACHED_##name,

@@ -2,8 +2,10 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/callers.h"
 #include "sim/cluster.h"
 #include "sim/ledger.h"
+#include "sim/pipeline.h"
 #include "sim/roster.h"
 
 #include <inttypes.h>
@@ -14,6 +16,7 @@ enum {
     RATE_MS_MIN = 40, /* between two requests of all clients together, on average */
     RATE_MS_MAX = 85,
     DOWN_US_MAX = 2 * 1000 * 1000,
+    EXPIRING_PERCENT = 20, /* of puts */
 };
 
 /* A request in flight. What the client library borrows stays here. */
@@ -39,44 +42,9 @@ struct actor {
     uint64_t revisions[KEYS_MAX]; /* the newest that it was told of each key */
 };
 
-/* ---- the vocabulary ---- */
-
-struct slice workload_key(const struct workload *workload, size_t key)
-{
-    return slice_of_string(workload->keys[key]);
-}
-
-/* Values say who wrote them, and are so unlike each other that no mixture passes. */
-static void fill_value(struct buf *value, uint64_t number, size_t size)
-{
-    buf_clear(value);
-    buf_put_u64(value, number);
-    while (value->size < size) {
-        buf_put_u8(value, (uint8_t)(number * 31 + value->size * 7));
-    }
-}
-
-uint64_t workload_writer(const struct workload *workload, struct slice value)
-{
-    uint64_t number = value.size < VALUE_HEADER ? 0 : get_u64(value.data);
-    if (number == 0 || number > workload->note_count) {
-        return 0;
-    }
-    const struct operation_note *note = workload->notes[number - 1];
-    if (note->operation != OPERATION_PUT || note->value_size != value.size) {
-        return 0;
-    }
-    for (size_t i = VALUE_HEADER; i < value.size; i++) {
-        if (value.data[i] != (uint8_t)(number * 31 + i * 7)) {
-            return 0;
-        }
-    }
-    return number;
-}
-
 /* ---- asking ---- */
 
-static struct operation_note *add_note(struct workload *workload, const struct actor *actor)
+struct operation_note *workload_note(struct workload *workload, size_t actor)
 {
     if (workload->note_count == workload->note_capacity) {
         workload->note_capacity = workload->note_capacity == 0 ? 1024 : 2 * workload->note_capacity;
@@ -86,10 +54,11 @@ static struct operation_note *add_note(struct workload *workload, const struct a
     struct operation_note *note = memory_new(1, sizeof *note);
     workload->notes[workload->note_count++] = note;
     note->number = workload->note_count;
-    note->actor = actor->number;
+    note->actor = actor;
     note->began = ++workload->order;
     note->began_us = sim_world_now(workload->simulation->world);
     note->floor = workload->floor;
+    note->asked = clocks_now(workload->simulation->clocks);
     workload->simulation->result->operations++;
     return note;
 }
@@ -100,8 +69,9 @@ static enum operation draw_operation(struct simulation *simulation)
         uint32_t weight;
         enum operation operation;
     } table[] = {
-        {40, OPERATION_GET}, {36, OPERATION_PUT}, {10, OPERATION_DELETE},
-        {5, OPERATION_LIST}, {5, OPERATION_SCAN}, {4, OPERATION_DELETE_RANGE},
+        {40, OPERATION_GET},   {34, OPERATION_PUT}, {9, OPERATION_DELETE},
+        {5, OPERATION_LIST},   {5, OPERATION_SCAN}, {4, OPERATION_DELETE_RANGE},
+        {3, OPERATION_EXPIRE},
     };
     uint64_t drawn = simulation_draw(simulation, 0, 99);
     size_t i = 0;
@@ -110,6 +80,23 @@ static enum operation draw_operation(struct simulation *simulation)
         i++;
     }
     return table[i].operation;
+}
+
+/* Most are over before the key is written again, and some before the command is applied. */
+static struct expiry draw_expiry(struct simulation *simulation, enum operation operation)
+{
+    struct expiry expiry = {.kind = EXPIRY_AFTER};
+    uint64_t drawn = simulation_draw(simulation, 0, 9);
+    if (drawn == 0) {
+        expiry.kind = operation == OPERATION_PUT ? EXPIRY_KEEP : EXPIRY_NEVER;
+        return expiry;
+    }
+    expiry.ms = (int64_t)simulation_draw_wide(simulation, 2, 8000);
+    if (drawn == 1) {
+        expiry.kind = EXPIRY_AT;
+        expiry.ms += (int64_t)(sim_world_wall_us(simulation->world) / 1000);
+    }
+    return expiry;
 }
 
 static void draw_note(struct actor *actor, struct operation_note *note, bool puts)
@@ -145,6 +132,13 @@ static void draw_note(struct actor *actor, struct operation_note *note, bool put
             simulation_chance(simulation, workload->large_percent) ? workload->value_size_max : 64;
         note->value_size = simulation_draw(simulation, VALUE_HEADER, size_max);
     }
+    if (note->operation == OPERATION_EXPIRE ||
+        (note->operation == OPERATION_PUT && simulation_chance(simulation, EXPIRING_PERCENT))) {
+        note->expiry = draw_expiry(simulation, note->operation);
+    }
+    if (note->operation == OPERATION_EXPIRE) {
+        workload->touched[note->key] = true;
+    }
 }
 
 static void answered(void *context, const struct kvapp_reply *reply);
@@ -160,12 +154,13 @@ static void submit(struct slot *slot)
         .has_expected = note->has_expected,
         .expected_revision = note->expected_revision,
         .limit = note->limit,
+        .expiry = note->expiry,
     };
     if (note->range_end != 0) {
         command->end = workload_key(workload, note->range_end);
     }
     if (note->operation == OPERATION_PUT) {
-        fill_value(&slot->value, note->number, note->value_size);
+        workload_fill(&slot->value, note->number, note->value_size);
         command->value = buf_slice(&slot->value);
     }
     (void)client_submit_read(slot->actor->client, command, note->reads, answered, slot);
@@ -178,7 +173,7 @@ static bool ask(struct actor *actor, size_t window, bool puts)
     for (size_t i = 0; i < window; i++) {
         struct slot *slot = &actor->slots[i];
         if (slot->note == NULL) {
-            slot->note = add_note(actor->workload, actor);
+            slot->note = workload_note(actor->workload, actor->number);
             draw_note(actor, slot->note, puts);
             submit(slot);
             return true;
@@ -227,6 +222,19 @@ static void count_outcome(struct simulation *simulation, const struct operation_
     }
 }
 
+void workload_end(struct workload *workload, struct operation_note *note, enum outcome outcome,
+                  int status)
+{
+    note->ended = ++workload->order;
+    note->status = status;
+    note->outcome = outcome;
+    count_outcome(workload->simulation, note);
+    TELL(workload->simulation, note->redis ? "redis" : "native",
+         "client %zu: operation %" PRIu64 ", %s %s: %s, revision %" PRIu64 ", count %" PRIu64,
+         note->actor + 1, note->number, operation_name(note->operation), workload->keys[note->key],
+         kvapp_err_name(note->status), note->revision, note->count);
+}
+
 static void answered(void *context, const struct kvapp_reply *reply)
 {
     struct slot *slot = context;
@@ -234,21 +242,18 @@ static void answered(void *context, const struct kvapp_reply *reply)
     struct workload *workload = actor->workload;
     struct operation_note *note = slot->note;
     slot->note = NULL;
-    note->ended = ++workload->order;
     note->status = reply->status;
     note->revision = reply->revision;
     note->count = reply->count;
     note->more = reply->more;
     note->age_ms = reply->age_ms;
-    note->outcome = judge(note);
     uint8_t *data = memory_new(1, reply->size + 1);
     memcpy(data, reply->size == 0 ? (const void *)"" : reply->data, reply->size);
     note->data = slice_of(data, reply->size);
-    count_outcome(workload->simulation, note);
-    TELL(workload->simulation, actor->name, "operation %" PRIu64 ", %s %s: %s, revision %" PRIu64,
-         note->number, operation_name(note->operation), workload->keys[note->key],
-         kvapp_err_name(note->status), note->revision);
-    if (note->outcome == OUTCOME_OK && note->range_end == 0 && note->reads != KVAPP_READS_STALE) {
+    workload_end(workload, note, judge(note), reply->status);
+    bool unchanged = note->operation == OPERATION_EXPIRE && note->count == 0;
+    if (note->outcome == OUTCOME_OK && note->range_end == 0 && note->reads != KVAPP_READS_STALE &&
+        !unchanged) {
         bool gone = note->status == KV_ERR_NOT_FOUND || note->operation == OPERATION_DELETE;
         actor->revisions[note->key] = gone && note->status != KV_ERR_CONDITION ? 0 : note->revision;
     }
@@ -260,8 +265,8 @@ void workload_applied(struct workload *workload, uint64_t index, struct slice by
 {
     struct command command;
     if (bytes.size == 0 || command_decode(bytes, &command) != 0 ||
-        command.operation != OPERATION_PUT || reply->repeated ||
-        reply->status == KV_ERR_SESSION_UNKNOWN) {
+        pipeline_logged(workload, index, &command, reply) || command.operation != OPERATION_PUT ||
+        reply->repeated || reply->status == KV_ERR_SESSION_UNKNOWN) {
         return;
     }
     struct simulation *simulation = workload->simulation;
@@ -335,6 +340,10 @@ static void die(struct actor *actor)
 
 void workload_crash(struct workload *workload, size_t number)
 {
+    if (number >= workload->actor_count) {
+        callers_crash(workload->callers, number - workload->actor_count);
+        return;
+    }
     struct actor *actor = workload->actors[number];
     if (actor->client == NULL) {
         return;
@@ -370,6 +379,9 @@ void workload_flood(struct workload *workload, uint64_t us)
 
 void workload_turn(struct workload *workload, const struct sim_host *host)
 {
+    if (callers_turn(workload->callers, host)) {
+        return;
+    }
     size_t number = sim_host_number(host) - SERVERS_MAX;
     CHECK(number < workload->actor_count);
     struct actor *actor = workload->actors[number];
@@ -386,7 +398,7 @@ struct sim_host *workload_host(struct workload *workload, size_t actor)
 
 size_t workload_open(const struct workload *workload)
 {
-    size_t open = 0;
+    size_t open = callers_open(workload->callers);
     for (size_t i = 0; i < workload->actor_count; i++) {
         for (size_t n = 0; n < WINDOW_MAX; n++) {
             open += workload->actors[i]->slots[n].note != NULL;
@@ -397,7 +409,7 @@ size_t workload_open(const struct workload *workload)
 
 uint64_t workload_timeout_us(const struct workload *workload)
 {
-    uint64_t longest_us = 0;
+    uint64_t longest_us = callers_timeout_us(workload->callers);
     for (size_t i = 0; i < workload->actor_count; i++) {
         uint64_t timeout_us = (uint64_t)workload->actors[i]->timeout_ms * 1000;
         longest_us = timeout_us > longest_us ? timeout_us : longest_us;
@@ -429,6 +441,7 @@ static bool knows_a_member(const struct actor *actor)
 void workload_heal(struct workload *workload)
 {
     sim_world_cancel(workload->simulation->world, &workload->flooded);
+    callers_heal(workload->callers);
     for (size_t i = 0; i < workload->actor_count; i++) {
         struct actor *actor = workload->actors[i];
         if (actor->client != NULL && !knows_a_member(actor)) {
@@ -446,6 +459,7 @@ void workload_probe(struct workload *workload)
     for (size_t i = 0; i < workload->actor_count; i++) {
         (void)ask(workload->actors[i], workload->actors[i]->window, false);
     }
+    callers_probe(workload->callers);
 }
 
 /* ---- all of them ---- */
@@ -477,20 +491,26 @@ struct workload *workload_new(struct simulation *simulation)
     workload->actor_count = simulation_draw(simulation, 2, ACTORS_MAX);
     workload->key_count = simulation_draw(simulation, 4, KEYS_MAX);
     workload->value_size_max = simulation_draw_wide(simulation, 64, 128 * 1024);
-    workload->pause_us =
-        simulation_draw(simulation, RATE_MS_MIN, RATE_MS_MAX) * 1000 * workload->actor_count;
+    uint64_t rate_us = simulation_draw(simulation, RATE_MS_MIN, RATE_MS_MAX) * 1000;
     workload->flooded.run = flooded;
     for (size_t i = 0; i <= workload->key_count; i++) {
         (void)snprintf(workload->keys[i], KEY_SIZE, "key-%02u", (unsigned)i);
     }
+    for (size_t i = KEY_COUNTERS; i < KEYS_ALL; i++) {
+        const char *kind = workload_is_counter(i) ? "number" : "text";
+        (void)snprintf(workload->keys[i], KEY_SIZE, "%s-%zu", kind, i);
+    }
     for (size_t i = 0; i < workload->actor_count; i++) {
         workload->actors[i] = make_actor(workload, i);
     }
+    workload->callers = callers_new(simulation);
+    workload->pause_us = rate_us * (workload->actor_count + callers_count(workload->callers));
     return workload;
 }
 
 void workload_begin(struct workload *workload)
 {
+    callers_begin(workload->callers);
     for (size_t i = 0; i < workload->actor_count; i++) {
         start(workload->actors[i]);
         plan(workload->actors[i]);
@@ -503,6 +523,7 @@ void workload_free(struct workload *workload)
         return;
     }
     sim_world_cancel(workload->simulation->world, &workload->flooded);
+    callers_free(workload->callers);
     for (size_t i = 0; i < workload->actor_count; i++) {
         struct actor *actor = workload->actors[i];
         sim_world_cancel(workload->simulation->world, &actor->next);
@@ -516,6 +537,7 @@ void workload_free(struct workload *workload)
     }
     for (uint64_t i = 0; i < workload->note_count; i++) {
         free((void *)(uintptr_t)workload->notes[i]->data.data);
+        free((void *)(uintptr_t)workload->notes[i]->result.data.data);
         free(workload->notes[i]);
     }
     free(workload->notes);
