@@ -2,7 +2,9 @@
 How fast three servers on this machine are, with `kvapp bench`; with --peers next to a three-member
 etcd on the same machine in the same run. Rounds of the systems alternate, since a machine drifts
 over minutes by more than most differences; told are medians, the range, and the median of the
-ratios within each round. The last thing printed is a Markdown table.
+ratios within each round. With --peers there is a second part: what redis-benchmark finds of kvapp's
+leader, of redis-server without persistence and with appendfsync always, and of the same etcd by its
+own client. The last things printed are Markdown tables.
 """
 
 import argparse
@@ -16,6 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import cluster as library  # pylint: disable=wrong-import-position
 import etcd  # pylint: disable=wrong-import-position
+import redis_load  # pylint: disable=wrong-import-position
 
 KINDS = ("put", "get")
 
@@ -90,6 +93,52 @@ def table(options, found):
     return text
 
 
+PIPELINES = (1, 16)
+
+
+def measure_redis(options, port, kind, pipeline):
+    name = {"put": "set", "get": "get"}[kind]
+    return Result(*redis_load.measure(port, name, options, pipeline))
+
+
+def redis_rounds(options, cluster, peer, servers):
+    """found[pipeline, kind][system] is a list of results, one for each round."""
+    leader = int(cluster.wait_leader().client_address.rsplit(":", 1)[1])
+    found = {}
+    for number in range(1, options.rounds + 1):
+        print("redis-benchmark, round %d of %d" % (number, options.rounds), flush=True)
+        for pipeline in PIPELINES:
+            for kind in KINDS:
+                systems = {"kvapp": lambda k, p: measure_redis(options, leader, k, p)}
+                for name, port in servers.ports.items():
+                    systems[name] = lambda k, p, port=port: measure_redis(options, port, k, p)
+                if pipeline == 1:
+                    systems[OWN] = lambda k, _: measure_etcd(options, peer.load_own, k)
+                for system, measure in systems.items():
+                    result = measure(kind, pipeline)
+                    found.setdefault((pipeline, kind), {}).setdefault(system, []).append(result)
+                    show("%s, -P %d" % (system, pipeline), kind, result)
+    return found
+
+
+def redis_table(found):
+    lines = ["| operation | pipeline | system | ops/s, median (range) | p50 ms | p99 ms "
+             "| kvapp has, times |", "|---|---|---|---|---|---|---|"]
+    for (pipeline, kind), systems in found.items():
+        for system, results in systems.items():
+            rates = [result.rate for result in results]
+            ratios = [ours.rate / theirs.rate
+                      for ours, theirs in zip(systems["kvapp"], results)]
+            lines.append("| %s | %d | %s | %s (%s–%s) | %.2f | %.2f | %s |" % (
+                {"put": "SET", "get": "GET"}[kind], pipeline, system,
+                "{:,.0f}".format(median(rates)), "{:,.0f}".format(min(rates)),
+                "{:,.0f}".format(max(rates)), median([result.p50 for result in results]),
+                median([result.p99 for result in results]),
+                "" if system == "kvapp" else "%.2f (%.2f–%.2f)" % (
+                    median(ratios), min(ratios), max(ratios))))
+    return "\n".join(lines)
+
+
 def parse():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--kvapp", required=True, help=argparse.SUPPRESS)
@@ -98,6 +147,8 @@ def parse():
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--requests", type=int, default=100000, help="of kvapp, in a round")
     parser.add_argument("--peer-requests", type=int, default=15000, help="of etcd, in a round")
+    parser.add_argument("--redis-requests", type=int, default=100000,
+                        help="of redis-benchmark, in a round; four times as many in a pipeline")
     parser.add_argument("--value-size", type=int, default=100)
     parser.add_argument("--pipeline", type=int, default=1, help="of kvapp's clients")
     parser.add_argument("--io", default="auto", choices=["auto", "uring", "portable"])
@@ -107,7 +158,7 @@ def parse():
 def run(options, folder, ports):
     cluster = library.Cluster(options.kvapp, folder, ports, arguments=["--io", options.io])
     systems = {"kvapp": lambda kind: measure_kvapp(options, cluster, kind)}
-    peer = None
+    peer, servers, by_redis = None, None, None
     try:
         cluster.start()
         if options.peers:
@@ -125,16 +176,26 @@ def run(options, folder, ports):
                     found[system][kind].append(result)
                     show(system, kind, result)
         backend = cluster.servers[0].status().io_backend
+        if options.peers:
+            servers = redis_load.RedisServers(folder, ports)
+            servers.start()
+            by_redis = redis_rounds(options, cluster, peer, servers)
         cluster.wait_equal()
     finally:
         cluster.stop()
         if peer is not None:
             peer.stop()
+        if servers is not None:
+            servers.stop()
     print("\nThree servers on one machine of %d cores, %s; %d clients, %d in flight each, "
           "values of %d bytes, %d rounds.\n" % (
               os.cpu_count(), backend, options.clients, options.pipeline, options.value_size,
               options.rounds))
     print(table(options, found))
+    if by_redis is not None:
+        print("\nredis-benchmark, %d clients, values of %d bytes, 100,000 keys:\n" % (
+            options.clients, options.value_size))
+        print(redis_table(by_redis))
 
 
 def main():
