@@ -256,8 +256,8 @@ enum redis_taken redis_gather(struct client *client, struct redis_unit *unit,
         }
     } else {
         const struct redis_chance chance = {
-            .random = io_random(node->io),
-            .now_ms = clock_now_ms(node),
+            .random = row->id == REDIS_RANDOMKEY ? io_random(node->io) : 0,
+            .now_ms = kv_time_ms(node->kv),
         };
         struct redis_piece piece = {.kind = REDIS_PIECE_CALL};
         if (!redis_translate(row, request, &chance, writer, &one->commands, &piece.call)) {

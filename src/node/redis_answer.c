@@ -14,6 +14,7 @@ struct answering {
     struct redis_replies *replies; /* NULL: there are none, */
     int status;                    /* but this */
     const char *sentence;
+    uint64_t now_ms; /* the cluster's time */
 };
 
 static struct slice next_bytes(struct answering *answering, const struct redis_piece *piece)
@@ -77,7 +78,7 @@ static void put_piece(struct answering *answering, const struct redis_piece *pie
         put_words(client, bytes, writer);
         break;
     case REDIS_PIECE_CALL:
-        redis_render(&piece->call, answering->replies, clock_now_ms(client->node), writer);
+        redis_render(&piece->call, answering->replies, answering->now_ms, writer);
         break;
     case REDIS_PIECE_WATCH:
         multi_noted(client->redis, piece, bytes, answering->replies);
@@ -133,6 +134,7 @@ static void put_exec(struct answering *answering, const struct redis_piece *exec
 static void put_unit(struct answering answering)
 {
     struct client *client = answering.client;
+    answering.now_ms = clock_now_ms(client->node);
     struct buf *out = outbox_begin(&client->outbox);
     struct redis_piece piece;
     while (next_piece(&answering, &piece)) {

@@ -212,8 +212,7 @@ struct redis_call {
 /* What is not in the words, and must be decided before logging. */
 struct redis_chance {
     uint64_t random; /* for RANDOMKEY */
-    uint64_t now_ms; /* the cluster's time: what is relative for the client, absolute here, or the
-                        other way round */
+    uint64_t now_ms; /* the log's time: an expiry beyond all times is refused */
 };
 
 /*
