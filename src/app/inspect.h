@@ -201,9 +201,6 @@ void inspection_entries(const struct inspection *inspection, uint64_t from, uint
 /* Appends an entry's payload as one line for people: "put planet mars". */
 void entry_describe(const struct entry *entry, struct buf *out);
 
-/* Appends less than 160 bytes. */
-__attribute__((format(printf, 2, 3))) void append_text(struct buf *out, const char *format, ...);
-
 /* ---- memberships ---- */
 
 /* Appends one for people: "1=10.0.0.1:8080, 2=10.0.0.2:8080 (learner)"; a joint one as "of two sets

@@ -105,18 +105,6 @@ void inspection_entries(const struct inspection *inspection, uint64_t from, uint
 
 /* ---- how an entry reads ---- */
 
-void append_text(struct buf *out, const char *format, ...)
-{
-    char text[160];
-    va_list arguments;
-    va_start(arguments, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    CHECK(size >= 0 && (size_t)size < sizeof text);
-    buf_append(out, text, (size_t)size);
-}
-
 /* As the shell would read it: in quotes when it is no plain word; a long one is cut. */
 static void append_word(struct buf *out, struct slice bytes, size_t size_max)
 {
@@ -128,47 +116,47 @@ static void append_word(struct buf *out, struct slice bytes, size_t size_max)
         uint8_t byte = escaped.data[i];
         plain = plain && byte != ' ' && byte != '"' && byte != '\'' && byte != '\\';
     }
-    append_text(out, plain ? " " : " \"");
+    buf_print(out, plain ? " " : " \"");
     for (size_t i = 0; i < escaped.size; i++) {
         if (escaped.data[i] == '"') {
             buf_put_u8(out, '\\');
         }
         buf_put_u8(out, escaped.data[i]);
     }
-    append_text(out, plain ? "" : "\"");
+    buf_print(out, plain ? "" : "\"");
     if (cut) {
-        append_text(out, "... (%zu bytes)", bytes.size);
+        buf_print(out, "... (%zu bytes)", bytes.size);
     }
     buf_done(&escaped);
 }
 
 static void describe_command(const struct command *command, struct buf *out)
 {
-    append_text(out, "%s", operation_name(command->operation));
+    buf_print(out, "%s", operation_name(command->operation));
     bool range = command->operation == OPERATION_DELETE_RANGE;
     if (command->key.size > 0) {
-        append_text(out, "%s", range ? " from" : "");
+        buf_print(out, "%s", range ? " from" : "");
         append_word(out, command->key, KEY_SHOWN_MAX);
     }
     if (command->operation == OPERATION_PUT) {
         append_word(out, command->value, VALUE_SHOWN_MAX);
     }
     if (command->end.size > 0) {
-        append_text(out, " to");
+        buf_print(out, " to");
         append_word(out, command->end, KEY_SHOWN_MAX);
     }
     if (command->prefix.size > 0) {
-        append_text(out, " prefix");
+        buf_print(out, " prefix");
         append_word(out, command->prefix, KEY_SHOWN_MAX);
     }
     if (command->has_expected) {
-        append_text(out, " if at revision %" PRIu64, command->expected_revision);
+        buf_print(out, " if at revision %" PRIu64, command->expected_revision);
     }
     if (command->operation == OPERATION_CLOSE_SESSION) {
-        append_text(out, " %" PRIu64, command->session);
+        buf_print(out, " %" PRIu64, command->session);
     } else if (command->session != 0) {
-        append_text(out, " (session %" PRIu64 ", sequence %" PRIu64 ")", command->session,
-                    command->sequence);
+        buf_print(out, " (session %" PRIu64 ", sequence %" PRIu64 ")", command->session,
+                  command->sequence);
     }
 }
 
@@ -179,30 +167,29 @@ static void describe_member(const struct raft_member *member, bool joint, struct
                        : member->voter_old ? (member->keep_learner ? "becomes a learner" : "leaves")
                        : member->keep_learner ? "learner that stays one"
                                               : "learner";
-    append_text(out, "%" PRIu64 "=", member->id);
+    buf_print(out, "%" PRIu64 "=", member->id);
     text_escape(slice_of_string(member->address), out);
     bool known = member->incarnation != 0;
     if (role[0] == '\0' && !known) {
         return;
     }
-    append_text(out, " (%s%s", role, role[0] != '\0' && known ? ", " : "");
+    buf_print(out, " (%s%s", role, role[0] != '\0' && known ? ", " : "");
     if (known) {
-        append_text(out, "incarnation %016" PRIx64, member->incarnation);
+        buf_print(out, "incarnation %016" PRIx64, member->incarnation);
     }
-    append_text(out, ")");
+    buf_print(out, ")");
 }
 
 void membership_describe(struct slice encoded, struct buf *out)
 {
     struct raft_membership membership;
     if (membership_decode(encoded, &membership) != 0) {
-        append_text(out, "in an encoding that this version does not know (%zu bytes)",
-                    encoded.size);
+        buf_print(out, "in an encoding that this version does not know (%zu bytes)", encoded.size);
         return;
     }
-    append_text(out, membership.joint ? "of two sets " : "");
+    buf_print(out, membership.joint ? "of two sets " : "");
     for (size_t i = 0; i < membership.count; i++) {
-        append_text(out, i == 0 ? "" : ", ");
+        buf_print(out, i == 0 ? "" : ", ");
         describe_member(&membership.members[i], membership.joint, out);
     }
 }
@@ -211,13 +198,13 @@ void entry_describe(const struct entry *entry, struct buf *out)
 {
     struct command command;
     if (entry->kind == ENTRY_NOOP) {
-        append_text(out, "no-op of a new leader");
+        buf_print(out, "no-op of a new leader");
     } else if (entry->kind == ENTRY_MEMBERSHIP) {
-        append_text(out, "members ");
+        buf_print(out, "members ");
         membership_describe(entry->payload, out);
     } else if (command_decode(entry->payload, &command) != 0) {
-        append_text(out, "a command that this version does not know (%zu bytes)",
-                    entry->payload.size);
+        buf_print(out, "a command that this version does not know (%zu bytes)",
+                  entry->payload.size);
     } else {
         describe_command(&command, out);
     }

@@ -3,7 +3,10 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+enum { TEXT_GUESS = 256 }; /* bytes of a text; a longer one is formatted twice */
 
 bool slice_equal(struct slice a, struct slice b)
 {
@@ -97,6 +100,32 @@ void buf_put_u32(struct buf *buf, uint32_t value)
 void buf_put_u64(struct buf *buf, uint64_t value)
 {
     put_u64(buf_extend(buf, 8), value);
+}
+
+void buf_vprint(struct buf *buf, const char *format, va_list arguments)
+{
+    size_t room = TEXT_GUESS;
+    for (;;) {
+        va_list copy;
+        va_copy(copy, arguments);
+        int size = vsnprintf((char *)buf_reserve(buf, room), room, format, copy);
+        va_end(copy);
+        CHECK(size >= 0);
+        if ((size_t)size < room) {
+            (void)buf_extend(buf, (size_t)size);
+            return;
+        }
+        room = (size_t)size + 1;
+    }
+}
+
+void buf_print(struct buf *buf, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
+    buf_vprint(buf, format, arguments);
+    va_end(arguments);
 }
 
 void buf_put_sized(struct buf *buf, struct slice bytes)

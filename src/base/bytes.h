@@ -5,6 +5,7 @@
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -96,6 +97,10 @@ void buf_put_u32(struct buf *buf, uint32_t value);
 void buf_put_u64(struct buf *buf, uint64_t value);
 /* A u32 size, then the bytes: what reader_sized reads. */
 void buf_put_sized(struct buf *buf, struct slice bytes);
+/* A text as of printf, without its NUL. */
+void buf_print(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_vprint(struct buf *buf, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
 /* Removes `size` bytes from the front. */
 void buf_consume(struct buf *buf, size_t size);
 

@@ -43,6 +43,19 @@ static inline void list_push(struct list *list, struct list *node)
     list->prev = node;
 }
 
+/* Moves all nodes to the end of `to`. */
+static inline void list_move(struct list *to, struct list *from)
+{
+    if (list_empty(from)) {
+        return;
+    }
+    to->prev->next = from->next;
+    from->next->prev = to->prev;
+    to->prev = from->prev;
+    from->prev->next = to;
+    list_init(from);
+}
+
 /* Removes and returns the first node, or NULL. */
 static inline struct list *list_pop(struct list *list)
 {

@@ -5,7 +5,7 @@
  * status. Whether it is refused is known before anything changes.
  */
 #include "base/limits.h"
-#include "kv/number.h"
+#include "base/number.h"
 #include "kv/operations.h"
 
 /* Later than any other time. */

@@ -274,9 +274,7 @@ void clients_flush(struct kvapp_node *node)
 {
     struct list turn;
     list_init(&turn);
-    for (struct list *at = list_pop(&node->dirty); at != NULL; at = list_pop(&node->dirty)) {
-        list_push(&turn, at);
-    }
+    list_move(&turn, &node->dirty);
     for (struct list *at = list_pop(&turn); at != NULL; at = list_pop(&turn)) {
         flush(CONTAINER_OF(at, struct client, dirty));
     }
@@ -299,9 +297,7 @@ void clients_resume(struct kvapp_node *node)
     }
     struct list turn;
     list_init(&turn);
-    for (struct list *at = list_pop(&node->stuck); at != NULL; at = list_pop(&node->stuck)) {
-        list_push(&turn, at);
-    }
+    list_move(&turn, &node->stuck);
     for (struct list *at = list_pop(&turn); at != NULL; at = list_pop(&turn)) {
         struct client *client = CONTAINER_OF(at, struct client, stuck);
         list_push(&node->stuck, at);

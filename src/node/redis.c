@@ -495,10 +495,7 @@ void redis_go_on(struct kvapp_node *node)
 {
     struct list turn;
     list_init(&turn);
-    for (struct list *at = list_pop(&node->redis_ready); at != NULL;
-         at = list_pop(&node->redis_ready)) {
-        list_push(&turn, at);
-    }
+    list_move(&turn, &node->redis_ready);
     for (struct list *at = list_pop(&turn); at != NULL; at = list_pop(&turn)) {
         struct client *client = CONTAINER_OF(at, struct redis, ready)->client;
         redis_take(client, slice_of(NULL, 0));

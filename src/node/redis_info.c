@@ -5,7 +5,6 @@
 #include "node/node.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -75,20 +74,6 @@ static void id_of(const struct kvapp_node *node, uint64_t id, char ret_id[ID_SIZ
     (void)snprintf(ret_id, ID_SIZE, "%016" PRIx64 "%08x%016" PRIx64, node->cluster_id, 0u, id);
 }
 
-static void put_text(struct buf *out, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void put_text(struct buf *out, const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    CHECK(size >= 0 && (size_t)size < sizeof text);
-    buf_append(out, text, (size_t)size);
-}
-
 /* ---- INFO ---- */
 
 static void info_server(struct kvapp_node *node, struct buf *out)
@@ -97,12 +82,12 @@ static void info_server(struct kvapp_node *node, struct buf *out)
     id_of(node, node->config.id, id);
     const char *colon = strrchr(node->config.client_address, ':');
     uint64_t uptime_s = (io_now_us(node->io) - node->started_us) / 1000000;
-    put_text(out, "redis_version:%s\r\nredis_mode:standalone\r\nkvapp_version:%s\r\n",
-             REDIS_VERSION_SPOKEN, KVAPP_VERSION);
-    put_text(out, "arch_bits:%zu\r\nmultiplexing_api:%s\r\nprocess_id:%ld\r\nrun_id:%s\r\n",
-             8 * sizeof(void *), io_backend_name(node->io), (long)getpid(), id);
-    put_text(out, "tcp_port:%s\r\nuptime_in_seconds:%" PRIu64 "\r\nuptime_in_days:%" PRIu64 "\r\n",
-             colon == NULL ? "" : colon + 1, uptime_s, uptime_s / 86400);
+    buf_print(out, "redis_version:%s\r\nredis_mode:standalone\r\nkvapp_version:%s\r\n",
+              REDIS_VERSION_SPOKEN, KVAPP_VERSION);
+    buf_print(out, "arch_bits:%zu\r\nmultiplexing_api:%s\r\nprocess_id:%ld\r\nrun_id:%s\r\n",
+              8 * sizeof(void *), io_backend_name(node->io), (long)getpid(), id);
+    buf_print(out, "tcp_port:%s\r\nuptime_in_seconds:%" PRIu64 "\r\nuptime_in_days:%" PRIu64 "\r\n",
+              colon == NULL ? "" : colon + 1, uptime_s, uptime_s / 86400);
 }
 
 static void info_clients(struct kvapp_node *node, struct buf *out)
@@ -112,72 +97,72 @@ static void info_clients(struct kvapp_node *node, struct buf *out)
     for (const struct list *at = waiting->next; at != waiting; at = at->next) {
         blocked++;
     }
-    put_text(out, "connected_clients:%zu\r\nmaxclients:%d\r\nblocked_clients:%zu\r\n",
-             node->client_count, CLIENTS_MAX, blocked);
+    buf_print(out, "connected_clients:%zu\r\nmaxclients:%d\r\nblocked_clients:%zu\r\n",
+              node->client_count, CLIENTS_MAX, blocked);
 }
 
 static void info_memory(struct kvapp_node *node, struct buf *out)
 {
-    put_text(out, "used_memory:%" PRIu64 "\r\nused_memory_dataset:%" PRIu64 "\r\n",
-             kv_memory(node->kv), kv_memory(node->kv));
-    put_text(out, "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n");
+    buf_print(out, "used_memory:%" PRIu64 "\r\nused_memory_dataset:%" PRIu64 "\r\n",
+              kv_memory(node->kv), kv_memory(node->kv));
+    buf_print(out, "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n");
 }
 
 static void info_persistence(struct kvapp_node *node, struct buf *out)
 {
     struct storage_stats stats;
     storage_stats(node->storage, &stats);
-    put_text(out, "loading:0\r\nasync_loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n");
-    put_text(out, "log_entries:%" PRIu64 "\r\nlog_bytes:%" PRIu64 "\r\nlog_syncs:%" PRIu64 "\r\n",
-             stats.entries, stats.bytes, stats.syncs);
+    buf_print(out, "loading:0\r\nasync_loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n");
+    buf_print(out, "log_entries:%" PRIu64 "\r\nlog_bytes:%" PRIu64 "\r\nlog_syncs:%" PRIu64 "\r\n",
+              stats.entries, stats.bytes, stats.syncs);
 }
 
 static void info_replication(struct kvapp_node *node, struct buf *out)
 {
     bool leads = raft_role(node->raft) == RAFT_LEADER;
     struct place leader;
-    put_text(out, "role:%s\r\n", leads ? "master" : "slave");
+    buf_print(out, "role:%s\r\n", leads ? "master" : "slave");
     if (leads) {
         struct place others[RAFT_MEMBERS_MAX];
         size_t count = list_places(node, node->config.id, others);
-        put_text(out, "connected_slaves:%zu\r\n", count);
+        buf_print(out, "connected_slaves:%zu\r\n", count);
         for (size_t i = 0; i < count; i++) {
-            put_text(out, "slave%zu:ip=%s,port=%u,state=%s,offset=%" PRIu64 ",lag=0\r\n", i,
-                     others[i].host, others[i].port,
-                     peer_is_reachable(node, others[i].id) ? "online" : "wait_bgsave",
-                     raft_match_index(node->raft, others[i].id));
+            buf_print(out, "slave%zu:ip=%s,port=%u,state=%s,offset=%" PRIu64 ",lag=0\r\n", i,
+                      others[i].host, others[i].port,
+                      peer_is_reachable(node, others[i].id) ? "online" : "wait_bgsave",
+                      raft_match_index(node->raft, others[i].id));
         }
     } else if (find_leader(node, &leader)) {
-        put_text(out, "master_host:%s\r\nmaster_port:%u\r\nmaster_link_status:up\r\n", leader.host,
-                 leader.port);
-        put_text(out, "slave_read_only:0\r\n");
+        buf_print(out, "master_host:%s\r\nmaster_port:%u\r\nmaster_link_status:up\r\n", leader.host,
+                  leader.port);
+        buf_print(out, "slave_read_only:0\r\n");
     } else {
-        put_text(out, "master_host:\r\nmaster_port:0\r\nmaster_link_status:down\r\n");
+        buf_print(out, "master_host:\r\nmaster_port:0\r\nmaster_link_status:down\r\n");
     }
-    put_text(out, "master_replid:%016" PRIx64 "%024x\r\nmaster_repl_offset:%" PRIu64 "\r\n",
-             node->cluster_id, 0u, node->commit_index);
+    buf_print(out, "master_replid:%016" PRIx64 "%024x\r\nmaster_repl_offset:%" PRIu64 "\r\n",
+              node->cluster_id, 0u, node->commit_index);
 }
 
 static void info_raft(struct kvapp_node *node, struct buf *out)
 {
-    put_text(out,
-             "raft_id:%" PRIu64 "\r\nraft_term:%" PRIu64 "\r\nraft_leader:%" PRIu64
-             "\r\nraft_commit_index:%" PRIu64 "\r\nraft_applied_index:%" PRIu64 "\r\n",
-             node->config.id, raft_term(node->raft), raft_leader(node->raft), node->commit_index,
-             kv_applied_index(node->kv));
+    buf_print(out,
+              "raft_id:%" PRIu64 "\r\nraft_term:%" PRIu64 "\r\nraft_leader:%" PRIu64
+              "\r\nraft_commit_index:%" PRIu64 "\r\nraft_applied_index:%" PRIu64 "\r\n",
+              node->config.id, raft_term(node->raft), raft_leader(node->raft), node->commit_index,
+              kv_applied_index(node->kv));
 }
 
 static void info_cluster(struct kvapp_node *node, struct buf *out)
 {
     (void)node;
-    put_text(out, "cluster_enabled:0\r\n");
+    buf_print(out, "cluster_enabled:0\r\n");
 }
 
 static void info_keyspace(struct kvapp_node *node, struct buf *out)
 {
     if (kv_key_count(node->kv) > 0) {
-        put_text(out, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=0\r\n",
-                 kv_key_count(node->kv), kv_expiring_count(node->kv));
+        buf_print(out, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=0\r\n",
+                  kv_key_count(node->kv), kv_expiring_count(node->kv));
     }
 }
 
@@ -216,7 +201,7 @@ void redis_info(struct client *client, const struct resp_request *request,
     struct buf text = {0};
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
         if (is_wanted(&sections[i], request)) {
-            put_text(&text, "%s# %s\r\n", text.size == 0 ? "" : "\r\n", sections[i].title);
+            buf_print(&text, "%s# %s\r\n", text.size == 0 ? "" : "\r\n", sections[i].title);
             sections[i].put(client->node, &text);
         }
     }
@@ -268,14 +253,14 @@ static void cluster_info(struct kvapp_node *node, const struct resp_writer *writ
     struct place places[RAFT_MEMBERS_MAX];
     bool ok = find_leader(node, &leader);
     struct buf text = {0};
-    put_text(&text, "cluster_enabled:1\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\n",
-             ok ? "ok" : "fail", SLOTS);
-    put_text(&text,
-             "cluster_slots_ok:%d\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%d\r\n"
-             "cluster_known_nodes:%zu\r\ncluster_size:1\r\ncluster_current_epoch:%" PRIu64
-             "\r\ncluster_my_epoch:%" PRIu64 "\r\n",
-             ok ? SLOTS : 0, ok ? 0 : SLOTS, list_places(node, 0, places), raft_term(node->raft),
-             raft_term(node->raft));
+    buf_print(&text, "cluster_enabled:1\r\ncluster_state:%s\r\ncluster_slots_assigned:%d\r\n",
+              ok ? "ok" : "fail", SLOTS);
+    buf_print(&text,
+              "cluster_slots_ok:%d\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:%d\r\n"
+              "cluster_known_nodes:%zu\r\ncluster_size:1\r\ncluster_current_epoch:%" PRIu64
+              "\r\ncluster_my_epoch:%" PRIu64 "\r\n",
+              ok ? SLOTS : 0, ok ? 0 : SLOTS, list_places(node, 0, places), raft_term(node->raft),
+              raft_term(node->raft));
     resp_verbatim(writer, buf_slice(&text));
     buf_done(&text);
 }
@@ -292,12 +277,12 @@ static void cluster_nodes(struct kvapp_node *node, const struct resp_writer *wri
         char id[ID_SIZE];
         id_of(node, places[i].id, id);
         bool leads = places[i].id == leader;
-        put_text(&text, "%s %s:%u@%u %s%s %s 0 0 %" PRIu64 " %s%s\n", id, places[i].host,
-                 places[i].port, places[i].port - node->config.client_port_offset,
-                 places[i].id == node->config.id ? "myself," : "", leads ? "master" : "slave",
-                 leads || leader == 0 ? "-" : leader_id, raft_term(node->raft),
-                 peer_is_reachable(node, places[i].id) ? "connected" : "disconnected",
-                 leads ? " 0-16383" : "");
+        buf_print(&text, "%s %s:%u@%u %s%s %s 0 0 %" PRIu64 " %s%s\n", id, places[i].host,
+                  places[i].port, places[i].port - node->config.client_port_offset,
+                  places[i].id == node->config.id ? "myself," : "", leads ? "master" : "slave",
+                  leads || leader == 0 ? "-" : leader_id, raft_term(node->raft),
+                  peer_is_reachable(node, places[i].id) ? "connected" : "disconnected",
+                  leads ? " 0-16383" : "");
     }
     resp_verbatim(writer, buf_slice(&text));
     buf_done(&text);

@@ -5,9 +5,9 @@
 #include "node/node.h"
 
 #include "base/glob.h"
+#include "base/number.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { NAME_SIZE_MAX = 256 };
@@ -93,7 +93,7 @@ static bool take_hello(struct redis *redis, const struct resp_request *request,
 {
     int64_t version = redis->version;
     if (request->count > 1) {
-        if (!redis_parse_integer(request->words[1], &version)) {
+        if (!number_parse(request->words[1], &version)) {
             resp_error(writer, "ERR Protocol version is not an integer or out of range");
             return false;
         }
@@ -152,38 +152,24 @@ static void answer_hello(struct client *client, const struct resp_request *reque
 
 /* ---- CLIENT ---- */
 
-static void put_text(struct buf *out, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void put_text(struct buf *out, const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    CHECK(size >= 0 && (size_t)size < sizeof text);
-    buf_append(out, text, (size_t)size);
-}
-
 static void put_client(const struct client *client, struct buf *out)
 {
     const struct redis *redis = client->redis;
     char peer[ADDRESS_SIZE_MAX];
     io_stream_peer(client->stream, peer);
-    put_text(out, "id=%" PRIu64 " addr=%s laddr=%s name=", redis->id, peer,
-             client->node->config.client_address);
+    buf_print(out, "id=%" PRIu64 " addr=%s laddr=%s name=", redis->id, peer,
+              client->node->config.client_address);
     buf_append_slice(out, buf_slice(&redis->name));
-    put_text(out, " age=%" PRIu64 " idle=0 flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d qbuf=%zu ",
-             (node_now_ms(client->node) - redis->began_ms) / 1000, redis->multi ? "x" : "N",
-             redis->multi ? (int)(redis->queued.pieces.size / sizeof(struct redis_piece)) : -1,
-             redis->kept.size);
-    put_text(out, "obl=0 oll=0 omem=%zu events=r cmd=%s user=default redir=-1 resp=%u lib-name=",
-             outbox_size(&client->outbox), redis->last, redis->version);
+    buf_print(out, " age=%" PRIu64 " idle=0 flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d qbuf=%zu ",
+              (node_now_ms(client->node) - redis->began_ms) / 1000, redis->multi ? "x" : "N",
+              redis->multi ? (int)(redis->queued.pieces.size / sizeof(struct redis_piece)) : -1,
+              redis->kept.size);
+    buf_print(out, "obl=0 oll=0 omem=%zu events=r cmd=%s user=default redir=-1 resp=%u lib-name=",
+              outbox_size(&client->outbox), redis->last, redis->version);
     buf_append_slice(out, buf_slice(&redis->library));
-    put_text(out, " lib-ver=");
+    buf_print(out, " lib-ver=");
     buf_append_slice(out, buf_slice(&redis->library_version));
-    put_text(out, "\n");
+    buf_print(out, "\n");
 }
 
 /* Whether CLIENT LIST's words ask for that connection. */
@@ -419,7 +405,7 @@ static void answer_time(struct client *client, const struct resp_writer *writer)
 static void answer_select(const struct resp_request *request, const struct resp_writer *writer)
 {
     int64_t number = 0;
-    if (!redis_parse_integer(request->words[1], &number)) {
+    if (!number_parse(request->words[1], &number)) {
         resp_error(writer, "ERR value is not an integer or out of range");
     } else if (number < INT32_MIN || number > INT32_MAX) {
         resp_error(writer, "ERR value is out of range, value must between %d and %d",
@@ -437,9 +423,9 @@ static void answer_wait(struct client *client, const struct resp_request *reques
     int64_t wanted = 0;
     int64_t timeout_ms = 0;
     uint64_t count = 0;
-    if (!redis_parse_integer(request->words[1], &wanted)) {
+    if (!number_parse(request->words[1], &wanted)) {
         resp_error(writer, "ERR value is not an integer or out of range");
-    } else if (!redis_parse_integer(request->words[2], &timeout_ms)) {
+    } else if (!number_parse(request->words[2], &timeout_ms)) {
         resp_error(writer, "ERR timeout is not an integer or out of range");
     } else if (timeout_ms < 0) {
         resp_error(writer, "ERR timeout is negative");

@@ -9,6 +9,7 @@
 #include "node/node.h"
 
 #include "base/memory.h"
+#include "base/number.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,11 +37,6 @@ void scans_done(struct scans *scans)
     *scans = (struct scans){0};
 }
 
-static bool word_is(struct slice word, const char *text)
-{
-    return redis_word_is(word, text);
-}
-
 /* ---- the request ---- */
 
 struct scan_request {
@@ -60,14 +56,14 @@ static bool read_options(const struct resp_request *request, const struct resp_w
         }
         struct slice option = request->words[i];
         struct slice value = request->words[i + 1];
-        if (word_is(option, "match")) {
+        if (redis_word_is(option, "match")) {
             scan->pattern = value;
-        } else if (word_is(option, "type")) {
-            scan->nothing = !word_is(value, "string");
-        } else if (!word_is(option, "count")) {
+        } else if (redis_word_is(option, "type")) {
+            scan->nothing = !redis_word_is(value, "string");
+        } else if (!redis_word_is(option, "count")) {
             resp_error(writer, "ERR syntax error");
             return false;
-        } else if (!redis_parse_integer(value, &scan->count)) {
+        } else if (!number_parse(value, &scan->count)) {
             resp_error(writer, "ERR value is not an integer or out of range");
             return false;
         } else if (scan->count < 1) {

@@ -80,10 +80,7 @@ void redis_retry(struct kvapp_node *node)
 {
     struct list turn;
     list_init(&turn);
-    for (struct list *at = list_pop(&node->redis_waiting); at != NULL;
-         at = list_pop(&node->redis_waiting)) {
-        list_push(&turn, at);
-    }
+    list_move(&turn, &node->redis_waiting);
     for (struct list *at = list_pop(&turn); at != NULL; at = list_pop(&turn)) {
         struct redis *redis = CONTAINER_OF(at, struct redis, waiting);
         list_push(&node->redis_waiting, at);

@@ -193,10 +193,7 @@ void redis_describe(const struct redis_command *row, const struct resp_request *
 /* Whether a word is that one, which is given in lower case. */
 bool redis_word_is(struct slice word, const char *text);
 
-/* An integer as Redis writes it: no sign but "-", no zeros in front, no blanks. */
-bool redis_parse_integer(struct slice text, int64_t *ret_number);
-
-/* The same, of those that are not negative. */
+/* As number_parse (base/number.h), of numbers that are not negative. */
 bool redis_parse_number(struct slice word, uint64_t *ret_number);
 
 /* ---- into the store's vocabulary ---- */

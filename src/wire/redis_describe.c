@@ -39,20 +39,6 @@ static const struct {
 
 /* ---- words ---- */
 
-static bool is_word(struct slice bytes, const char *word)
-{
-    if (bytes.size != strlen(word)) {
-        return false;
-    }
-    for (size_t i = 0; i < bytes.size; i++) {
-        uint8_t byte = bytes.data[i];
-        if ((byte >= 'A' && byte <= 'Z' ? byte + 'a' - 'A' : byte) != word[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The next of the categories, which blanks separate; false at the end. */
 static bool next_category(const char **rest, struct slice *ret_category)
 {
@@ -318,7 +304,7 @@ static bool has_category(const struct redis_command *row, struct slice wanted)
         int size = snprintf(name, sizeof name, "%.*s", (int)category.size - 1,
                             (const char *)category.data + 1);
         CHECK(size > 0 && (size_t)size < sizeof name);
-        if (is_word(wanted, name)) {
+        if (redis_word_is(wanted, name)) {
             return true;
         }
     }
@@ -363,15 +349,15 @@ static bool read_filter(const struct resp_request *request, enum filter *ret_fil
         *ret_argument = slice_of(NULL, 0);
         return true;
     }
-    if (request->count != 5 || !is_word(request->words[2], "filterby")) {
+    if (request->count != 5 || !redis_word_is(request->words[2], "filterby")) {
         return false;
     }
     struct slice kind = request->words[3];
-    if (is_word(kind, "module")) {
+    if (redis_word_is(kind, "module")) {
         *ret_filter = FILTER_MODULE;
-    } else if (is_word(kind, "aclcat")) {
+    } else if (redis_word_is(kind, "aclcat")) {
         *ret_filter = FILTER_CATEGORY;
-    } else if (is_word(kind, "pattern")) {
+    } else if (redis_word_is(kind, "pattern")) {
         *ret_filter = FILTER_PATTERN;
     } else {
         return false;

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/number.h"
 
 struct translator {
     translate_function *function;
@@ -164,33 +165,8 @@ bool translation_fail_syntax(const struct translation *translation)
 bool translation_integer(const struct translation *translation, struct slice word,
                          int64_t *ret_number)
 {
-    return redis_parse_integer(word, ret_number) ||
+    return number_parse(word, ret_number) ||
            translation_fail(translation, "ERR value is not an integer or out of range");
-}
-
-bool redis_parse_integer(struct slice text, int64_t *ret_number)
-{
-    size_t at = 0;
-    bool negative = text.size > 0 && text.data[0] == '-';
-    at += negative;
-    bool zero_leads = at < text.size && text.data[at] == '0';
-    if (at == text.size || (zero_leads && text.size > 1)) {
-        return false;
-    }
-    uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : INT64_MAX;
-    uint64_t size = 0;
-    for (; at < text.size; at++) {
-        if (text.data[at] < '0' || text.data[at] > '9') {
-            return false;
-        }
-        uint64_t digit = (uint64_t)(text.data[at] - '0');
-        if (size > (limit - digit) / 10) {
-            return false;
-        }
-        size = size * 10 + digit;
-    }
-    *ret_number = negative ? (int64_t)-size : (int64_t)size;
-    return true;
 }
 
 bool redis_word_is(struct slice word, const char *option)
@@ -208,7 +184,7 @@ bool redis_word_is(struct slice word, const char *option)
 bool redis_parse_number(struct slice word, uint64_t *ret_number)
 {
     int64_t number = 0;
-    if (!redis_parse_integer(word, &number) || number < 0) {
+    if (!number_parse(word, &number) || number < 0) {
         return false;
     }
     *ret_number = (uint64_t)number;

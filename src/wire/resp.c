@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/number.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -26,10 +27,8 @@ enum {
     WORDS_KEPT_MAX = 256,
     TEXT_KEPT_MAX = 4096,
 
-    DIGITS_MAX = 19,   /* of a 64-bit number */
-    NUMBER_SIZE = 32,  /* of a type, a number, CR and LF */
-    DOUBLE_SIZE = 64,  /* of a number as %.17g */
-    ERROR_GUESS = 256, /* bytes of an error's text; a longer one is formatted twice */
+    NUMBER_SIZE = 32, /* of a type, a number, CR and LF */
+    DOUBLE_SIZE = 64, /* of a number as %.17g */
 };
 
 /* A line holds one word for each two bytes at most. */
@@ -87,33 +86,6 @@ static int find(struct resp_decoder *decoder, struct slice bytes, uint8_t byte, 
 
 /* ---- arrays ---- */
 
-/* The strict decimal numbers of Redis: no sign but "-", no leading zero, no "-0", 64 bits. */
-static bool read_number(struct slice text, int64_t *ret_number)
-{
-    bool negative = text.size > 0 && text.data[0] == '-';
-    const uint8_t *digits = text.data + negative;
-    size_t count = text.size - negative;
-    if (count == 1 && digits[0] == '0' && !negative) {
-        *ret_number = 0;
-        return true;
-    }
-    if (count == 0 || count > DIGITS_MAX || digits[0] == '0') {
-        return false;
-    }
-    uint64_t number = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (digits[i] < '0' || digits[i] > '9') {
-            return false;
-        }
-        number = 10 * number + (uint64_t)(digits[i] - '0');
-    }
-    if (number > (uint64_t)INT64_MAX + negative) {
-        return false;
-    }
-    *ret_number = (int64_t)(negative ? 0 - number : number);
-    return true;
-}
-
 /* Moves `at` to the CR of the line and waits for the byte behind it. */
 static int find_line(struct resp_decoder *decoder, struct slice bytes, const char *too_big)
 {
@@ -129,7 +101,7 @@ static bool read_line_number(const struct resp_decoder *decoder, struct slice by
     if (first > decoder->at || bytes.data[decoder->at + 1] != '\n') {
         return false;
     }
-    return read_number(slice_of(bytes.data + first, decoder->at - first), ret_number);
+    return number_parse(slice_of(bytes.data + first, decoder->at - first), ret_number);
 }
 
 /* What follows begins `size` bytes behind `at`. */
@@ -428,24 +400,14 @@ void resp_error(const struct resp_writer *writer, const char *format, ...)
 {
     struct buf *out = writer->out;
     buf_put_u8(out, '-');
-    size_t room = ERROR_GUESS;
-    size_t size = 0;
-    while (true) {
-        va_list arguments;
-        va_start(arguments, format);
-        int needed = vsnprintf((char *)buf_reserve(out, room), room, format, arguments);
-        va_end(arguments);
-        CHECK(needed >= 0);
-        size = (size_t)needed;
-        if (size < room) {
-            break;
-        }
-        room = size + 1;
-    }
-    uint8_t *text = buf_extend(out, size);
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] == '\r' || text[i] == '\n') {
-            text[i] = ' ';
+    size_t from = out->size;
+    va_list arguments;
+    va_start(arguments, format);
+    buf_vprint(out, format, arguments);
+    va_end(arguments);
+    for (size_t i = from; i < out->size; i++) {
+        if (out->data[i] == '\r' || out->data[i] == '\n') {
+            out->data[i] = ' ';
         }
     }
     put_string(out, "\r\n");

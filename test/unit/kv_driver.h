@@ -4,7 +4,23 @@
 
 #include "kv/kv.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
+
+static inline struct slice text(const char *string)
+{
+    return slice_of_string(string);
+}
+
+static inline void assert_text(struct slice bytes, const char *expected)
+{
+    assert_int_equal(bytes.size, strlen(expected));
+    assert_memory_equal(bytes.data, expected, bytes.size);
+}
 
 struct driver {
     struct kv *kv;

@@ -2,7 +2,7 @@
 #include "kv_model.h"
 
 #include "base/memory.h"
-#include "kv/number.h"
+#include "base/number.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

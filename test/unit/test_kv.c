@@ -11,17 +11,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static struct slice text(const char *string)
-{
-    return slice_of_string(string);
-}
-
-static void assert_text(struct slice bytes, const char *expected)
-{
-    assert_int_equal(bytes.size, strlen(expected));
-    assert_memory_equal(bytes.data, expected, bytes.size);
-}
-
 /* ---- put, get, delete ---- */
 
 static void put_answers_its_revision_and_get_the_value(void **state)

@@ -14,17 +14,6 @@
 /* A reply without data in a batch. */
 enum { EMPTY_REPLY_SIZE = 32 };
 
-static struct slice text(const char *string)
-{
-    return slice_of_string(string);
-}
-
-static void assert_text(struct slice bytes, const char *expected)
-{
-    assert_int_equal(bytes.size, strlen(expected));
-    assert_memory_equal(bytes.data, expected, bytes.size);
-}
-
 static struct command of(enum operation operation, const char *key)
 {
     return (struct command){.operation = operation, .key = text(key)};

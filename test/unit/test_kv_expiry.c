@@ -11,11 +11,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static struct slice text(const char *string)
-{
-    return slice_of_string(string);
-}
-
 static const struct expiry never = {EXPIRY_NEVER, 0};
 
 static struct expiry at(int64_t ms)

@@ -12,17 +12,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static struct slice text(const char *string)
-{
-    return slice_of_string(string);
-}
-
-static void assert_text(struct slice bytes, const char *expected)
-{
-    assert_int_equal(bytes.size, strlen(expected));
-    assert_memory_equal(bytes.data, expected, bytes.size);
-}
-
 static void put_expiring(struct driver *driver, const char *key, const char *value)
 {
     (void)apply(driver, (struct command){.operation = OPERATION_PUT,

@@ -6,10 +6,10 @@
 #include "base/bytes.h"
 #include "base/glob.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/prng.h"
 #include "kv/command.h"
 #include "kv/lcs.h"
-#include "kv/number.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -180,34 +180,23 @@ void notation_read_replies(struct slice line, struct buf *replies)
 
 /* ---- writing ---- */
 
-void notation_put(struct buf *out, const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    assert_in_range(size, 0, sizeof text - 1);
-    buf_append(out, text, (size_t)size);
-}
-
 void notation_put_bytes(struct buf *out, struct slice bytes, bool plain_blanks)
 {
     if (bytes.size == 0) {
-        notation_put(out, "\"\"");
+        buf_print(out, "\"\"");
     }
     for (size_t i = 0; i < bytes.size; i++) {
         unsigned byte = bytes.data[i];
         if (byte == '\r') {
-            notation_put(out, "\\r");
+            buf_print(out, "\\r");
         } else if (byte == '\n') {
-            notation_put(out, "\\n");
+            buf_print(out, "\\n");
         } else if (byte == '\\') {
-            notation_put(out, "\\\\");
+            buf_print(out, "\\\\");
         } else if (byte < ' ' || byte > '~' || (byte == ' ' && !plain_blanks)) {
-            notation_put(out, "\\x%02x", byte);
+            buf_print(out, "\\x%02x", byte);
         } else {
-            notation_put(out, "%c", (char)byte);
+            buf_print(out, "%c", (char)byte);
         }
     }
 }
@@ -215,7 +204,7 @@ void notation_put_bytes(struct buf *out, struct slice bytes, bool plain_blanks)
 static void put_part(struct buf *out, const char *name, struct slice bytes, bool always)
 {
     if (bytes.size > 0 || always) {
-        notation_put(out, " %s=", name);
+        buf_print(out, " %s=", name);
         notation_put_bytes(out, bytes, false);
     }
 }
@@ -227,7 +216,7 @@ static void put_options(struct buf *out, uint32_t options)
     const char *before = " options=";
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (options & (1U << i)) {
-            notation_put(out, "%s%s", before, names[i]);
+            buf_print(out, "%s%s", before, names[i]);
             before = ",";
         }
     }
@@ -236,9 +225,9 @@ static void put_options(struct buf *out, uint32_t options)
 static void put_expiry(struct buf *out, const struct expiry *expiry)
 {
     static const char *const names[EXPIRY_KINDS] = {"never", "after", "at", "keep"};
-    notation_put(out, " expiry=%s", names[expiry->kind]);
+    buf_print(out, " expiry=%s", names[expiry->kind]);
     if (expiry->kind == EXPIRY_AFTER || expiry->kind == EXPIRY_AT) {
-        notation_put(out, ":%lld", (long long)expiry->ms);
+        buf_print(out, ":%lld", (long long)expiry->ms);
     }
 }
 
@@ -247,13 +236,13 @@ void notation_put_command(struct buf *out, const struct command *command)
     enum operation operation = command->operation;
     bool has_value = operation == OPERATION_PUT || operation == OPERATION_APPEND ||
                      operation == OPERATION_SET_RANGE;
-    notation_put(out, "%s", operation_name(operation));
+    buf_print(out, "%s", operation_name(operation));
     put_part(out, "key", command->key, false);
     put_part(out, "target", command->target, false);
     put_part(out, "value", command->value, has_value);
     put_part(out, "pattern", command->pattern, operation == OPERATION_MATCH);
     if (command->has_expected) {
-        notation_put(out, " expect=%llu", (unsigned long long)command->expected_revision);
+        buf_print(out, " expect=%llu", (unsigned long long)command->expected_revision);
     }
     put_options(out, command->options);
     if (command->expiry.kind != EXPIRY_NEVER || operation == OPERATION_EXPIRE) {
@@ -261,9 +250,9 @@ void notation_put_command(struct buf *out, const struct command *command)
     }
     bool has_number = operation == OPERATION_SET_RANGE || operation == OPERATION_GET_RANGE;
     if (command->number != 0 || has_number) {
-        notation_put(out, " number=%lld", (long long)command->number);
+        buf_print(out, " number=%lld", (long long)command->number);
     }
     if (operation == OPERATION_GET_RANGE) {
-        notation_put(out, " last=%lld", (long long)command->last);
+        buf_print(out, " last=%lld", (long long)command->last);
     }
 }

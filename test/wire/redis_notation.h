@@ -27,8 +27,6 @@ int notation_status(struct slice name);
 /* A decimal number; a negative one wraps around. */
 uint64_t notation_read_number(struct slice text);
 
-void notation_put(struct buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* Bytes as they are read; blanks stay blanks where `plain_blanks`. */
 void notation_put_bytes(struct buf *out, struct slice bytes, bool plain_blanks);
 

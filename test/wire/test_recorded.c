@@ -29,33 +29,22 @@ struct place {
 
 /* ---- dumps ---- */
 
-static void put_text(struct buf *out, const char *format, ...)
-{
-    char line[256];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    assert_in_range(size, 0, sizeof line - 1);
-    buf_append(out, line, (size_t)size);
-}
-
 static void put_dump(struct buf *out, struct slice bytes)
 {
     for (size_t from = 0; from < bytes.size; from += 16) {
-        put_text(out, "%04zx ", from);
+        buf_print(out, "%04zx ", from);
         for (size_t at = from; at < from + 16; at++) {
             if (at < bytes.size) {
-                put_text(out, " %02x", bytes.data[at]);
+                buf_print(out, " %02x", bytes.data[at]);
             } else {
-                put_text(out, "   ");
+                buf_print(out, "   ");
             }
         }
-        put_text(out, "  |");
+        buf_print(out, "  |");
         for (size_t at = from; at < from + 16 && at < bytes.size; at++) {
-            put_text(out, "%c", isprint(bytes.data[at]) ? bytes.data[at] : '.');
+            buf_print(out, "%c", isprint(bytes.data[at]) ? bytes.data[at] : '.');
         }
-        put_text(out, "|\n");
+        buf_print(out, "|\n");
     }
 }
 
@@ -64,9 +53,9 @@ static void record(struct buf *out, const char *name, const char *meaning,
 {
     struct buf frame = {0};
     message_encode(message, &frame);
-    put_text(out, "%s: %s\n", name, meaning);
+    buf_print(out, "%s: %s\n", name, meaning);
     put_dump(out, buf_slice(&frame));
-    put_text(out, "\n");
+    buf_print(out, "\n");
     buf_done(&frame);
 }
 

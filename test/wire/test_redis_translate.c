@@ -125,17 +125,17 @@ static void record_request(struct scene *scene, struct slice line, struct buf *o
 {
     translate_line(scene, line);
     if (!scene->translated) {
-        notation_put(out, "! ");
+        buf_print(out, "! ");
         notation_put_bytes(out, buf_slice(&scene->out), true);
-        notation_put(out, "\n");
+        buf_print(out, "\n");
         return;
     }
     struct reader reader = reader_of(buf_slice(&scene->commands));
     struct command command;
     while (command_next(&reader, &command)) {
-        notation_put(out, "= ");
+        buf_print(out, "= ");
         notation_put_command(out, &command);
-        notation_put(out, "\n");
+        buf_print(out, "\n");
     }
 }
 
@@ -148,9 +148,9 @@ static void record_reply(struct scene *scene, struct slice line, struct buf *out
     for (unsigned version = 2; version <= 3; version++) {
         render(scene, buf_slice(&replies), version);
         if (version == 2 || !slice_equal(buf_slice(&before), buf_slice(&scene->out))) {
-            notation_put(out, "%u ", version);
+            buf_print(out, "%u ", version);
             notation_put_bytes(out, buf_slice(&scene->out), true);
-            notation_put(out, "\n");
+            buf_print(out, "\n");
         }
         buf_append_slice(&before, buf_slice(&scene->out));
     }
@@ -169,9 +169,9 @@ static void record_status(struct scene *scene, struct slice line, struct buf *ou
     const struct resp_writer writer = {.out = &scene->out, .version = 2};
     buf_clear(&scene->out);
     redis_error_of(notation_status(scene->words[0]), count > 1 ? sentence : NULL, &writer);
-    notation_put(out, "2 ");
+    buf_print(out, "2 ");
     notation_put_bytes(out, buf_slice(&scene->out), true);
-    notation_put(out, "\n");
+    buf_print(out, "\n");
 }
 
 /* The file as it should be: its own lines, and what the program makes of them. */
@@ -189,7 +189,7 @@ static void record(struct slice file, struct buf *out)
             continue;
         }
         buf_append_slice(out, line);
-        notation_put(out, "\n");
+        buf_print(out, "\n");
         if (kind == '>') {
             record_request(&scene, rest, out);
         } else if (kind == '<') {

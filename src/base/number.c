@@ -1,4 +1,4 @@
-#include "kv/number.h"
+#include "base/number.h"
 
 #include "base/assert.h"
 

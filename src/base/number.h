@@ -1,9 +1,10 @@
 /*
- * Numbers as text, as Redis reads and writes them in INCRBY and INCRBYFLOAT. Nothing here looks at
+ * Numbers as text, as strict as Redis is with them: in its protocol, its commands and in values
+ * that are counted with. Nothing here looks at
  * the process's locale.
  */
-#ifndef KV_NUMBER_H
-#define KV_NUMBER_H
+#ifndef BASE_NUMBER_H
+#define BASE_NUMBER_H
 
 #include "base/bytes.h"
 
