@@ -8,8 +8,7 @@
 
 enum {
     MS_PER_SECOND = 1000,
-    LONG_AGO_MS = 1,             /* not 0: that is how key_stat says "never" */
-    SHOWN_OPTION_SIZE_MAX = 128, /* bytes of an unknown option in its error */
+    LONG_AGO_MS = 1, /* not 0: that is how key_stat says "never" */
 };
 
 bool translation_expiry(const struct translation *translation, struct slice word, unsigned form,
@@ -55,8 +54,7 @@ static bool read_conditions(const struct translation *translation, uint32_t *ret
         } else if (redis_word_is(word, "lt")) {
             options |= OPTION_EARLIER;
         } else {
-            size_t size = word.size < SHOWN_OPTION_SIZE_MAX ? word.size : SHOWN_OPTION_SIZE_MAX;
-            resp_error(translation->writer, "ERR Unsupported option %.*s", (int)size,
+            resp_error(translation->writer, "ERR Unsupported option %.*s", (int)word.size,
                        (const char *)word.data);
             return false;
         }
