@@ -10,7 +10,7 @@
  *   stall.c     nothing was applied for too long ─► another leader
  *   admin.c     what operators ask; handover.c   is another server to lead?
  *   redis.c     what waited for a leader
- *   propose.c   all writes of the turn: staged, one RAFT_PROPOSED
+ *   propose.c   all writes that have gathered: staged, one RAFT_PROPOSED
  *   reads.c     all reads of the turn: one RAFT_READ_ASKED, or a request to the leader
  *   step.c      one storage_flush
  *   apply.c     committed entries ─► state machine ─► replies (tracker.c)
@@ -208,6 +208,7 @@ struct kvapp_node {
     struct buf writes;   /* records of writes not yet proposed: see propose.c */
     size_t writes_first; /* offset of the first one that is left */
     struct tracker tracker;
+    uint64_t round_us;    /* when the last round of writes was proposed */
     uint64_t purge_index; /* leader: of the entry that tells of the newest expiry (propose.c) */
     struct reads reads;
     struct forwards forwards;
@@ -253,6 +254,8 @@ void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
 /* propose.c */
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
 void propose_all(struct kvapp_node *node);
+/* Until when the writes in the queue gather, at the longest; UINT64_MAX: they do not. */
+uint64_t propose_due_us(const struct kvapp_node *node);
 /* The node ends: what is still queued is answered so. */
 void propose_stop(struct kvapp_node *node);
 

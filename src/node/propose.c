@@ -4,8 +4,18 @@
  * decode: that was checked when it arrived.
  *
  * A queued write is a record in node->writes: struct waiter, u32 size, the command's bytes.
+ *
+ * A round of few writes costs every server as much as one of many: a write to the disk, messages,
+ * turns. So while a round is on its way, what comes gathers for the next one, unless it is enough
+ * for a round of its own, or the round under way takes long: then the way is, and more rounds on
+ * it are better than fewer.
  */
 #include "node/node.h"
+
+enum {
+    ROUND_BYTES = 8 * 1024, /* of the queue, some 40 small writes: they wait for no other round */
+    ROUND_US = 1000,        /* the longest that one waits; a round in one place takes half of it */
+};
 
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command)
 {
@@ -133,8 +143,20 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
     return count < room ? count + stage_purge(node, first, count, time_ms) : count;
 }
 
+uint64_t propose_due_us(const struct kvapp_node *node)
+{
+    size_t queued = node->writes.size - node->writes_first;
+    bool gathers = queued > 0 && queued < ROUND_BYTES && raft_role(node->raft) == RAFT_LEADER &&
+                   node->commit_index < raft_last_index(node->raft);
+    uint64_t due_us = node->round_us + ROUND_US;
+    return gathers && io_now_us(node->io) < due_us ? due_us : UINT64_MAX;
+}
+
 void propose_all(struct kvapp_node *node)
 {
+    if (propose_due_us(node) != UINT64_MAX) {
+        return;
+    }
     if (raft_role(node->raft) != RAFT_LEADER) {
         redirect_all(node);
     } else {
@@ -142,6 +164,7 @@ void propose_all(struct kvapp_node *node)
         uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
         uint64_t count = stage_writes(node, room < slots ? room : slots);
         if (count > 0) {
+            node->round_us = io_now_us(node->io);
             const struct raft_event event = {
                 .type = RAFT_PROPOSED,
                 .now_ms = node_now_ms(node),

@@ -199,6 +199,8 @@ static void set_wake(struct kvapp_node *node)
         /* The resolution of the timers: what is due within one period is done in one turn. */
         wake_us += pace_us - 1;
         wake_us -= wake_us % pace_us;
+        uint64_t propose_us = propose_due_us(node);
+        wake_us = propose_us < wake_us ? propose_us : wake_us;
     }
     io_timer_set(node->io, &node->wake, wake_us);
 }
@@ -228,8 +230,8 @@ void node_turn(struct kvapp_node *node)
     if (node->state == NODE_SERVING || node->state == NODE_DRAINING) {
         run_stages(node);
     }
+    links_flush(node); /* First: the others' disks are on the way of the next round. */
     clients_flush(node);
-    links_flush(node);
     if (node->removed && node->state == NODE_SERVING) {
         membership_end(node);
     }
