@@ -30,11 +30,6 @@ enum {
 
 STATIC_CHECK((int)PLACES >= (int)CLIENTS_MAX, "a client has one command on its way at most");
 
-void forwards_init(struct forwards *forwards)
-{
-    *forwards = (struct forwards){0};
-}
-
 void forwards_start(struct forwards *forwards, uint64_t chance)
 {
     forwards->next_count = (chance >> PLACE_BITS) / 2 + 1;

@@ -371,8 +371,6 @@ int node_new_on(struct io *io, const struct kvapp_node_options *options, char *e
     list_init(&node->redis_waiting);
     list_init(&node->redis_ready);
     reads_init(&node->reads);
-    forwards_init(&node->forwards);
-    scans_init(&node->scans);
     snapshot_init(node);
     backups_init(node);
     tracker_init(&node->tracker, TRACKER_CAPACITY);

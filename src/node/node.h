@@ -294,7 +294,6 @@ void read_index_ask(struct kvapp_node *node, uint64_t tag);
 void read_index_answer(struct kvapp_node *node, const struct buf *questions, uint64_t index);
 
 /* forward.c: writes of Redis's clients, from a server that does not lead to the leader */
-void forwards_init(struct forwards *forwards);
 void forwards_start(struct forwards *forwards, uint64_t chance);
 void forwards_done(struct forwards *forwards);
 bool forwards_none(const struct forwards *forwards);

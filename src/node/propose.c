@@ -154,12 +154,9 @@ uint64_t propose_due_us(const struct kvapp_node *node)
 
 void propose_all(struct kvapp_node *node)
 {
-    if (propose_due_us(node) != UINT64_MAX) {
-        return;
-    }
     if (raft_role(node->raft) != RAFT_LEADER) {
         redirect_all(node);
-    } else {
+    } else if (propose_due_us(node) == UINT64_MAX) {
         uint64_t room = raft_room(node->raft);
         uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
         uint64_t count = stage_writes(node, room < slots ? room : slots);

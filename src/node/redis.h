@@ -188,7 +188,6 @@ void redis_sentinel(struct kvapp_node *node, const struct redis_command *row,
                     const struct resp_request *request, const struct resp_writer *writer);
 
 /* redis_scan.c */
-void scans_init(struct scans *scans);
 void scans_start(struct scans *scans, uint64_t chance);
 void scans_done(struct scans *scans);
 /* Makes a SCAN's command and piece; false: an error was appended. */

@@ -17,11 +17,6 @@
 
 enum { COUNT_DEFAULT = 10, FLAG_NOTHING = 1 /* of the call: no key has that type */ };
 
-void scans_init(struct scans *scans)
-{
-    *scans = (struct scans){0};
-}
-
 void scans_start(struct scans *scans, uint64_t chance)
 {
     /* Few digits, and hardly those of another server. */

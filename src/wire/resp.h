@@ -22,8 +22,6 @@ enum {
     RESP_INLINE_MAX = 64 * 1024, /* bytes of a line, of an inline command or a length */
     RESP_ARGUMENTS_MAX = 2 * BATCH_COUNT_MAX + 8,
     RESP_REQUEST_SIZE_MAX = 2 * 1024 * 1024, /* bytes of one request, with its lengths */
-    /* More bytes than this are never incomplete: a request, and the line that is one too many. */
-    RESP_UNDECODED_MAX = RESP_REQUEST_SIZE_MAX + RESP_INLINE_MAX + 2,
 };
 
 /* A request: its words, the command's name first. Borrowed, both from the bytes and from the
