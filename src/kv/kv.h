@@ -54,6 +54,14 @@ void kv_apply(struct kv *kv, uint64_t index, uint64_t time_ms, struct slice comm
               struct reply *ret_reply);
 
 /*
+ * Asks for the memory that these commands, writes or reads as bytes, will touch, so that carrying
+ * them out need not wait for it. Changes nothing; bytes that are no command are passed over.
+ * Returns how many of them it looked at, at least one: more would drive each other out of the
+ * cache.
+ */
+size_t kv_prefetch(const struct kv *kv, const struct slice commands[], size_t count);
+
+/*
  * Answers a command that is not a write from the present state. Data borrowed as above, and at most
  * reply_size_max bytes, which is at most LOCAL_REPLY_SIZE_MAX: what has more is
  * KV_ERR_REPLY_TOO_LARGE.

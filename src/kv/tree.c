@@ -95,6 +95,31 @@ const struct item *tree_get(const struct tree *tree, struct slice key)
     return equal ? node->items[slot] : NULL;
 }
 
+void tree_prefetch(const struct tree *tree, const struct slice keys[], size_t count)
+{
+    CHECK(count <= TREE_PREFETCH_MAX);
+    const struct node *nodes[TREE_PREFETCH_MAX];
+    unsigned slots[TREE_PREFETCH_MAX];
+    for (size_t i = 0; i < count; i++) {
+        nodes[i] = tree->root;
+    }
+    for (unsigned level = tree->root->level; level > 0; level--) {
+        for (size_t i = 0; i < count; i++) {
+            nodes[i] = nodes[i]->children[node_search_child(nodes[i], keys[i])];
+            node_prefetch(nodes[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        slots[i] = node_search_heads(nodes[i], keys[i]);
+        __builtin_prefetch(&nodes[i]->items[slots[i]]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (slots[i] < nodes[i]->count) {
+            item_prefetch(nodes[i]->items[slots[i]]);
+        }
+    }
+}
+
 /* Takes a number below `count` out of a random one; what is left is as good for the next. */
 static unsigned take_slot(uint64_t *random, unsigned count)
 {

@@ -28,6 +28,16 @@ struct tree *tree_freeze(struct tree *tree);
 /* The item of that key, borrowed until the next write to this tree; NULL: not there. */
 const struct item *tree_get(const struct tree *tree, struct slice key);
 
+/* Keys whose cache lines, a dozen each, are about what a first-level cache has. */
+enum { TREE_PREFETCH_MAX = 64 };
+
+/*
+ * Asks for the memory that tree_get and tree_put of these keys will read, and does not wait for it:
+ * level by level for all of them, so that their cache misses overlap. Keys of any size but 0, at
+ * most TREE_PREFETCH_MAX.
+ */
+void tree_prefetch(const struct tree *tree, const struct slice keys[], size_t count);
+
 /*
  * Makes or replaces the item of a key of 1 to TREE_KEY_SIZE_MAX bytes. The tree is not frozen; the
  * slices are copied, and may be the whole key and the whole value of any item in it.

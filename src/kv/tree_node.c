@@ -146,15 +146,12 @@ uint64_t key_head(struct slice key, size_t skip)
     return head;
 }
 
-/*
- * Asks for all cache lines of the heads at once: a bisection would otherwise wait for one miss
- * after the other.
- */
-static void heads_prefetch(const struct node *node)
+/* All heads there is room for, so that nothing of the node has to be read to know how many. */
+void node_prefetch(const struct node *node)
 {
     const char *at = (const char *)node;
-    const char *end = (const char *)&node->heads[node->count];
-    for (; at < end; at += 64) {
+    const char *end = (const char *)&node->heads[NODE_SLOTS];
+    for (; at < end; at += CACHE_LINE) {
         __builtin_prefetch(at);
     }
 }
@@ -171,9 +168,14 @@ static unsigned heads_below(const uint64_t *heads, unsigned count, uint64_t head
     return base + (count == 1 && heads[base] < head ? 1 : 0);
 }
 
+unsigned node_search_heads(const struct node *node, struct slice key)
+{
+    return heads_below(node->heads, node->count, key_head(key, node->skip));
+}
+
 unsigned node_search(const struct node *node, struct slice key, bool *ret_equal)
 {
-    heads_prefetch(node);
+    node_prefetch(node); /* A bisection would wait for one miss after the other. */
     uint64_t head = key_head(key, node->skip);
     unsigned low = heads_below(node->heads, node->count, head);
     unsigned high = low;

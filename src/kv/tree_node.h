@@ -66,6 +66,13 @@ bool node_release_step(struct node_release *release, size_t *count);
 /* The memory of a node of that level. */
 size_t node_footprint(unsigned level);
 
+/* Asks for the cache lines of all heads, and does not wait for them. */
+void node_prefetch(const struct node *node);
+
+/* The first slot whose head is not below that of `key`, which is the key's own unless others have
+ * the same head. Reads nothing but heads. */
+unsigned node_search_heads(const struct node *node, struct slice key);
+
 /* The first slot whose key is not below `key`; `ret_equal`: it is the key itself. */
 unsigned node_search(const struct node *node, struct slice key, bool *ret_equal);
 

@@ -6,9 +6,29 @@
 
 #include <inttypes.h>
 
-/* Read at once, and applied in one turn: of batches a few thousand bytes are work for a
- * millisecond. */
-enum { READ_BYTES = 1024 * 1024 };
+enum {
+    /* Read at once, and applied in one turn: of batches a few thousand bytes are work for a
+     * millisecond. */
+    READ_BYTES = 1024 * 1024,
+    PREFETCH_ENTRIES = 64,
+};
+
+/* Looks ahead from the entry that is applied next, which is in the cache. */
+static void prefetch(struct kvapp_node *node)
+{
+    const uint64_t first = kv_applied_index(node->kv) + 1;
+    struct slice commands[PREFETCH_ENTRIES];
+    size_t count = 0;
+    struct slice encoded;
+    while (count < PREFETCH_ENTRIES && first + count <= node->commit_index &&
+           storage_get(node->storage, first + count, &encoded) == 0) {
+        commands[count] = slice_of(encoded.data + ENTRY_HEADER_SIZE,
+                                   entry_size_at(encoded.data) - ENTRY_HEADER_SIZE);
+        count++;
+    }
+    CHECK(count > 0);
+    node->prefetched_index = first + kv_prefetch(node->kv, commands, count) - 1;
+}
 
 static void apply_entry(struct kvapp_node *node, struct slice encoded, size_t *ret_size)
 {
@@ -82,6 +102,9 @@ void apply_committed(struct kvapp_node *node)
             return;
         }
         CHECK(err == 0);
+        if (index > node->prefetched_index) {
+            prefetch(node);
+        }
         size_t size = 0;
         apply_entry(node, encoded, &size);
         bytes += size;

@@ -168,6 +168,7 @@ struct kvapp_node {
     struct kv *kv;
     struct storage_read apply_read;
     bool apply_reading;
+    uint64_t prefetched_index; /* entries up to here were looked at before (apply.c) */
     struct snapshot snapshot;
     struct install install;
     struct restore restore;

@@ -513,6 +513,40 @@ static int check_one(enum operation kind, struct command command)
     return err;
 }
 
+/* Sixty-four keys are looked up, be they one to a command or many in a batch. */
+static void so_many_commands_are_looked_ahead_as_have_sixty_four_keys(void **state)
+{
+    (void)state;
+    struct batch batch = batch_new();
+    for (int i = 0; i < 60; i++) {
+        add(&batch, put_of("a", "1"));
+    }
+    struct command together = {.operation = OPERATION_BATCH,
+                               .commands = buf_slice(&batch.commands)};
+    struct buf one = {0};
+    struct buf sixty = {0};
+    const struct command put = put_of("a", "1");
+    command_encode(&put, &one);
+    command_encode(&together, &sixty);
+    struct slice commands[70];
+    for (int i = 0; i < 70; i++) {
+        commands[i] = buf_slice(&one);
+    }
+    const struct kv *kv = batch.driver.kv;
+    assert_int_equal(kv_prefetch(kv, commands, 10), 10);
+    assert_int_equal(kv_prefetch(kv, commands, 70), 64);
+    commands[0] = slice_of("no command", 10);
+    assert_int_equal(kv_prefetch(kv, commands, 70), 65);
+    commands[1] = buf_slice(&sixty);
+    assert_int_equal(kv_prefetch(kv, commands, 70), 6);
+    commands[1].size--; /* malformed */
+    assert_int_equal(kv_prefetch(kv, commands, 70), 66);
+    assert_int_equal(kv_prefetch(kv, commands, 0), 0);
+    buf_done(&one);
+    buf_done(&sixty);
+    batch_done(&batch);
+}
+
 static void commands_that_belong_in_no_batch_are_refused(void **state)
 {
     (void)state;
@@ -597,6 +631,7 @@ int main(void)
         cmocka_unit_test(a_guard_that_keeps_a_batch_in_a_session_from_everything_says_so),
         cmocka_unit_test(a_batch_in_a_session_counts_what_succeeded),
         cmocka_unit_test(a_batch_in_a_session_has_room_for_everything),
+        cmocka_unit_test(so_many_commands_are_looked_ahead_as_have_sixty_four_keys),
         cmocka_unit_test(commands_that_belong_in_no_batch_are_refused),
         cmocka_unit_test(batches_that_are_damaged_are_malformed),
         cmocka_unit_test(a_batch_has_at_most_so_many_commands),

@@ -225,6 +225,20 @@ static void walk_iterate(struct walk *walk, size_t rank)
     }
 }
 
+/* Keys that are there, that are not, and that have a byte more or less: it only must not fall. */
+static void walk_prefetch(struct walk *walk)
+{
+    struct slice keys[TREE_PREFETCH_MAX];
+    size_t count = prng_between(&walk->prng, 0, TREE_PREFETCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = walk->model.keys[prng_between(&walk->prng, 0, walk->model.key_count - 1)];
+        if (keys[i].size > 1 && prng_chance(&walk->prng, 1, 4)) {
+            keys[i].size--;
+        }
+    }
+    tree_prefetch(walk->tree, keys, count);
+}
+
 /* A frozen tree is compared with the array of its time before it goes. */
 static void walk_thaw(struct walk *walk, size_t which)
 {
@@ -271,6 +285,9 @@ static void a_million_random_operations_agree_with_a_sorted_array(void **state)
         } else {
             walk_iterate(&walk, rank);
         }
+        if (prng_chance(&walk.prng, 1, 200)) {
+            walk_prefetch(&walk);
+        }
         if (prng_chance(&walk.prng, 1, 8000)) {
             walk_freeze(&walk);
         }
@@ -286,6 +303,31 @@ static void a_million_random_operations_agree_with_a_sorted_array(void **state)
     tree_check(walk.tree);
     tree_free(walk.tree);
     model_free(&walk.model);
+}
+
+/* The heads alone lead to the key, or to the first of those that have its head. */
+static void heads_lead_to_a_key_or_just_before_it(void **state)
+{
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, 4713);
+    struct model model = model_new(&prng);
+    struct node *node = node_new(0);
+    static const struct item_facts facts;
+    for (size_t rank = 0; node->count < NODE_SLOTS; rank += model.key_count / NODE_SLOTS) {
+        node_insert(node, node->count, item_new(model.keys[rank], slice_of(NULL, 0), &facts), NULL);
+    }
+    for (size_t rank = 0; rank < model.key_count; rank++) {
+        bool equal;
+        unsigned slot = node_search(node, model.keys[rank], &equal);
+        unsigned by_heads = node_search_heads(node, model.keys[rank]);
+        uint64_t head = key_head(model.keys[rank], node->skip);
+        assert_true(by_heads <= slot);
+        assert_true(by_heads == 0 || node->heads[by_heads - 1] < head);
+        assert_true(by_heads == slot || node->heads[by_heads] == head);
+    }
+    node_unref(node);
+    model_free(&model);
 }
 
 /* ---- orders of arrival ---- */
@@ -634,6 +676,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_tree_has_nothing),
         cmocka_unit_test(keys_in_any_order_come_and_go),
+        cmocka_unit_test(heads_lead_to_a_key_or_just_before_it),
         cmocka_unit_test(a_million_random_operations_agree_with_a_sorted_array),
         cmocka_unit_test(a_key_may_be_deleted_by_its_own_bytes),
         cmocka_unit_test(a_value_may_be_put_by_the_bytes_of_an_item),
