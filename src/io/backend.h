@@ -77,6 +77,7 @@ struct io_calls {
      * before the present it does not wait. Returns 0 or KV_ERR_IO.
      */
     int (*run)(struct io *io, uint64_t until_us);
+    void (*submit)(struct io *io); /* NULL: what is started is handed over at once, or by run */
     uint64_t (*clock_us)(const struct io *io); /* monotonic, read when called */
     uint64_t (*wall_ms)(const struct io *io);
     uint64_t (*random)(struct io *io);

@@ -101,6 +101,14 @@ static void timers_fire(struct io *io)
     }
 }
 
+void io_submit(struct io *io)
+{
+    CHECK(!io->running);
+    if (io->calls->submit != NULL) {
+        io->calls->submit(io);
+    }
+}
+
 int io_run(struct io *io, uint64_t deadline_us)
 {
     CHECK(!io->running);

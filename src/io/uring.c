@@ -1,6 +1,8 @@
 /*
  * The io_uring backend: its life and its turn. A turn is one io_uring_enter that submits
- * everything started since the last one and waits.
+ * everything started since the last one and waits; io_submit is another one in between. The kernel
+ * carries out what it can while it is handed over, one request after the other, and tells the disk
+ * of writes only behind the last of them.
  *
  * Invariants:
  * - The ring has a single issuer, the thread of the first io_run: it is made disabled, and enabled
@@ -145,6 +147,15 @@ static int uring_run(struct io *io, uint64_t until_us)
         complete(uring, request, result, flags);
     }
     return 0;
+}
+
+/* Whatever cannot be handed over now, the next turn does, and it tells of errors. */
+static void uring_submit(struct io *io)
+{
+    struct uring *uring = uring_of(io);
+    if (uring->enabled && io_uring_sq_ready(&uring->ring) > 0) {
+        (void)io_uring_submit(&uring->ring);
+    }
 }
 
 /* ---- the receive buffers ---- */
@@ -292,6 +303,7 @@ static const struct io_calls uring_calls = {
     .name = "io_uring",
     .free = uring_free,
     .run = uring_run,
+    .submit = uring_submit,
     .clock_us = system_clock_us,
     .wall_ms = system_wall_ms,
     .random = system_random,

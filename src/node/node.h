@@ -34,6 +34,7 @@
 #include "node/admin.h"
 #include "node/clock.h"
 #include "node/forward.h"
+#include "node/gather.h"
 #include "node/intake.h"
 #include "node/options.h"
 #include "node/outbox.h"
@@ -63,7 +64,7 @@ enum {
     APPEND_BYTES = 512 * 1024, /* of entries in one append, unless one entry is larger */
     APPEND_WINDOW = 32,        /* appends in flight to one member */
     INBOX_MAX = 32 * 1024 * 1024,
-    APPLY_PER_TURN = 8192, /* entries */
+    APPLY_PER_TURN = 16, /* entries: who waits for the first is answered before the next ones */
     DRAIN_MS = 1000,
     LAST_WORDS_MS = 200, /* to those who were not answered in that time */
     RELEASE_NODES = 64,  /* of a tree, given back in one turn */
@@ -208,8 +209,10 @@ struct kvapp_node {
     size_t waiting_bytes;
     struct buf writes;   /* records of writes not yet proposed: see propose.c */
     size_t writes_first; /* offset of the first one that is left */
+    struct gather write_gather;
+    uint64_t round_index; /* the first entry of the last round, and of those still under way then */
+    uint64_t propose_us;  /* until then writes gather, at the longest; 0: they do not */
     struct tracker tracker;
-    uint64_t round_us;    /* when the last round of writes was proposed */
     uint64_t purge_index; /* leader: of the entry that tells of the newest expiry (propose.c) */
     struct reads reads;
     struct forwards forwards;
@@ -255,8 +258,6 @@ void step_shipped(struct kvapp_node *node, uint64_t id, uint64_t index, bool ok)
 /* propose.c */
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command);
 void propose_all(struct kvapp_node *node);
-/* Until when the writes in the queue gather, at the longest; UINT64_MAX: they do not. */
-uint64_t propose_due_us(const struct kvapp_node *node);
 /* The node ends: what is still queued is answered so. */
 void propose_stop(struct kvapp_node *node);
 

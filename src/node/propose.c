@@ -5,20 +5,19 @@
  *
  * A queued write is a record in node->writes: struct waiter, u32 size, the command's bytes.
  *
- * A round of few writes costs every server as much as one of many: a write to the disk, messages,
- * turns. So while a round is on its way, what comes gathers for the next one, unless it is enough
- * for a round of its own, or the round under way takes long: then the way is, and more rounds on
- * it are better than fewer.
+ * What is proposed in one turn is a round, and gather.h says when one begins: what comes while one
+ * is under way waits for its end, and a little longer, unless it is enough for a round of its own.
  */
 #include "node/node.h"
 
-enum {
-    ROUND_BYTES = 8 * 1024, /* of the queue, some 40 small writes: they wait for no other round */
-    ROUND_US = 1000,        /* the longest that one waits; a round in one place takes half of it */
-};
+/* Of the queue: with so much more, a round costs no less for each of its writes. */
+enum { ROUND_BYTES = 16 * 1024 };
 
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command)
 {
+    if (waiter->client != NULL && waiter->client->write_index >= node->round_index) {
+        gather_came(&node->write_gather);
+    }
     buf_append(&node->writes, waiter, sizeof *waiter);
     buf_put_sized(&node->writes, command);
 }
@@ -112,8 +111,9 @@ static uint64_t stage_purge(struct kvapp_node *node, uint64_t first, uint64_t co
     return 1;
 }
 
-/* Stages as many queued writes as there is room for; returns their number. */
-static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
+/* Stages as many queued writes as there is room for; returns their number, and how many of them
+ * are of clients of this server. */
+static uint64_t stage_writes(struct kvapp_node *node, uint64_t room, size_t *ret_clients)
 {
     const uint64_t first = raft_last_index(node->raft) + 1;
     const uint64_t now_ms = node_now_ms(node);
@@ -136,6 +136,7 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
         tracker_add(&node->tracker, index, &waiter);
         if (waiter.client != NULL) {
             waiter.client->write_index = index;
+            (*ret_clients)++;
         }
         node->writes_first += size;
         count++;
@@ -143,32 +144,50 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
     return count < room ? count + stage_purge(node, first, count, time_ms) : count;
 }
 
-uint64_t propose_due_us(const struct kvapp_node *node)
+/* Whether what is queued waits for more; sets until when. */
+static bool gathers(struct kvapp_node *node)
 {
+    const uint64_t now_us = io_now_us(node->io);
+    if (node->commit_index == raft_last_index(node->raft)) {
+        gather_over(&node->write_gather, now_us);
+    }
     size_t queued = node->writes.size - node->writes_first;
-    bool gathers = queued > 0 && queued < ROUND_BYTES && raft_role(node->raft) == RAFT_LEADER &&
-                   node->commit_index < raft_last_index(node->raft);
-    uint64_t due_us = node->round_us + ROUND_US;
-    return gathers && io_now_us(node->io) < due_us ? due_us : UINT64_MAX;
+    node->propose_us = 0;
+    if (queued > 0 && queued < ROUND_BYTES) {
+        node->propose_us = gather_until_us(&node->write_gather, now_us);
+    }
+    return node->propose_us != 0;
+}
+
+static void propose(struct kvapp_node *node)
+{
+    uint64_t room = raft_room(node->raft);
+    uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
+    uint64_t first = raft_last_index(node->raft) + 1;
+    size_t clients = 0;
+    uint64_t count = stage_writes(node, room < slots ? room : slots, &clients);
+    if (count == 0) {
+        return;
+    }
+    if (!node->write_gather.under_way) {
+        node->round_index = first;
+    }
+    gather_begin(&node->write_gather, io_now_us(node->io), clients);
+    const struct raft_event event = {
+        .type = RAFT_PROPOSED,
+        .now_ms = node_now_ms(node),
+        .propose_count = count,
+    };
+    CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
 }
 
 void propose_all(struct kvapp_node *node)
 {
     if (raft_role(node->raft) != RAFT_LEADER) {
+        node->propose_us = 0;
         redirect_all(node);
-    } else if (propose_due_us(node) == UINT64_MAX) {
-        uint64_t room = raft_room(node->raft);
-        uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
-        uint64_t count = stage_writes(node, room < slots ? room : slots);
-        if (count > 0) {
-            node->round_us = io_now_us(node->io);
-            const struct raft_event event = {
-                .type = RAFT_PROPOSED,
-                .now_ms = node_now_ms(node),
-                .propose_count = count,
-            };
-            CHECK(step_event(node, &event, slice_of(NULL, 0)) == 0);
-        }
+    } else if (!gathers(node)) {
+        propose(node);
     }
     tidy_queue(node);
 }

@@ -139,6 +139,8 @@ static void run_stages(struct kvapp_node *node)
     reads_ask(node);
     backups_ask(node);
     step_flush(node);
+    links_flush(node);
+    io_submit(node->io); /* The disks, here and elsewhere, work while this server goes on. */
     apply_committed(node);
     if (node->state == NODE_CLOSING) {
         return; /* Its state is wrong: nothing is answered from it any more. */
@@ -199,8 +201,9 @@ static void set_wake(struct kvapp_node *node)
         /* The resolution of the timers: what is due within one period is done in one turn. */
         wake_us += pace_us - 1;
         wake_us -= wake_us % pace_us;
-        uint64_t propose_us = propose_due_us(node);
-        wake_us = propose_us < wake_us ? propose_us : wake_us;
+        if (node->propose_us != 0 && node->propose_us < wake_us) {
+            wake_us = node->propose_us;
+        }
     }
     io_timer_set(node->io, &node->wake, wake_us);
 }
@@ -230,7 +233,7 @@ void node_turn(struct kvapp_node *node)
     if (node->state == NODE_SERVING || node->state == NODE_DRAINING) {
         run_stages(node);
     }
-    links_flush(node); /* First: the others' disks are on the way of the next round. */
+    links_flush(node);
     clients_flush(node);
     if (node->removed && node->state == NODE_SERVING) {
         membership_end(node);

@@ -5,6 +5,7 @@
 #include "base/prng.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,32 @@ static void messages_of_every_size_arrive_whole(void **state)
     }
     end_close(&client);
     end_close(&server);
+}
+
+static void what_is_submitted_leaves_before_the_next_turn(void **state)
+{
+    struct world *world = *state;
+    struct accepting *accepting = accepting_new(world->io, "127.0.0.1:0");
+    int fd = raw_connect(&accepting->address);
+    turn_until(world, &accepting->any);
+    struct end end;
+    end_init(&end, world, world->io);
+    end.stream = accepting->streams[0];
+    accepting->streams[0] = NULL;
+    end_send(&end, "now", 3);
+    io_submit(world->io);
+    io_submit(world->io); /* There is nothing left to hand over. */
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, 5000), 1);
+    char got[4] = "";
+    assert_int_equal(read(fd, got, sizeof got), 3);
+    assert_string_equal(got, "now");
+    assert_false(end.sent); /* Only a turn tells. */
+    turn_until(world, &end.sent);
+    assert_int_equal(end.sent_result, 3);
+    assert_int_equal(close(fd), 0);
+    end_close(&end);
+    accepting_free(world->io, accepting);
 }
 
 /* Sends what has arrived and was not sent yet. */
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(randomly_cut_stream_comes_back_from_an_echo),
         cmocka_unit_test(parts_are_sent_in_order),
         cmocka_unit_test(send_of_nothing_completes_with_0),
+        kernel_unit_test(what_is_submitted_leaves_before_the_next_turn),
         cmocka_unit_test(close_of_the_peer_is_told_once_after_the_data),
         kernel_unit_test(reset_by_the_peer_is_an_error),
         cmocka_unit_test(send_to_a_peer_that_is_gone_fails_without_a_signal),
