@@ -7,10 +7,22 @@ enum {
 
 static bool all_came(const struct gather *gather)
 {
-    return gather->came >= gather->count;
+    return gather->came >= gather->clients;
 }
 
-void gather_begin(struct gather *gather, uint64_t now_us, size_t count)
+void gather_ask(struct gather *gather, uint64_t *round)
+{
+    if (*round > gather->round) {
+        return; /* It has asked for the next round before. */
+    }
+    if (*round != 0 && *round >= gather->first) {
+        gather->came++;
+    }
+    *round = gather->round + 1;
+    gather->next++;
+}
+
+void gather_begin(struct gather *gather, uint64_t now_us)
 {
     if (gather->waited && all_came(gather)) {
         gather->vain = 0;
@@ -20,7 +32,16 @@ void gather_begin(struct gather *gather, uint64_t now_us, size_t count)
     }
     gather->waited = false;
     gather->expecting = false;
-    gather->count = gather->under_way ? gather->count + count : count;
+    gather->until_us = 0;
+    gather->round++;
+    if (!gather->under_way) {
+        gather->first = gather->round;
+        gather->clients = 0;
+        gather->came = 0;
+    }
+    gather->clients += gather->next - gather->came; /* Who came is counted there already. */
+    gather->came = 0;
+    gather->next = 0;
     gather->under_way = true;
     gather->begun_us = now_us;
 }
@@ -37,16 +58,10 @@ void gather_over(struct gather *gather, uint64_t now_us)
     }
     uint64_t patience_us = PATIENCE * (now_us - gather->begun_us);
     gather->expecting = true;
-    gather->came = 0;
     gather->due_us = now_us + (patience_us < GATHER_US ? patience_us : GATHER_US);
 }
 
-void gather_came(struct gather *gather)
-{
-    gather->came++;
-}
-
-uint64_t gather_until_us(struct gather *gather, uint64_t now_us)
+bool gather_waits(struct gather *gather, uint64_t now_us)
 {
     uint64_t until_us = 0;
     if (gather->under_way) {
@@ -54,9 +69,9 @@ uint64_t gather_until_us(struct gather *gather, uint64_t now_us)
     } else if (gather->expecting && !all_came(gather)) {
         until_us = gather->due_us;
     }
-    if (now_us >= until_us) {
-        return 0;
+    gather->until_us = now_us < until_us ? until_us : 0;
+    if (gather->until_us != 0 && !gather->under_way) {
+        gather->waited = true;
     }
-    gather->waited = gather->waited || !gather->under_way;
-    return until_us;
+    return gather->until_us != 0;
 }

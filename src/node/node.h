@@ -86,6 +86,7 @@ struct client {
     struct outbox outbox;
     uint32_t waiting;     /* requests not yet answered; holds the struct alive */
     uint64_t write_index; /* newest entry proposed for it: its later reads see it */
+    uint64_t write_round; /* see gather.h */
     bool paused;          /* does not receive: back-pressure */
     bool ended;           /* the peer sends no more, or must not: close when all is answered */
     bool closing;
@@ -210,8 +211,6 @@ struct kvapp_node {
     struct buf writes;   /* records of writes not yet proposed: see propose.c */
     size_t writes_first; /* offset of the first one that is left */
     struct gather write_gather;
-    uint64_t round_index; /* the first entry of the last round, and of those still under way then */
-    uint64_t propose_us;  /* until then writes gather, at the longest; 0: they do not */
     struct tracker tracker;
     uint64_t purge_index; /* leader: of the entry that tells of the newest expiry (propose.c) */
     struct reads reads;

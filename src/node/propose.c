@@ -15,8 +15,8 @@ enum { ROUND_BYTES = 16 * 1024 };
 
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command)
 {
-    if (waiter->client != NULL && waiter->client->write_index >= node->round_index) {
-        gather_came(&node->write_gather);
+    if (waiter->client != NULL) {
+        gather_ask(&node->write_gather, &waiter->client->write_round);
     }
     buf_append(&node->writes, waiter, sizeof *waiter);
     buf_put_sized(&node->writes, command);
@@ -111,9 +111,8 @@ static uint64_t stage_purge(struct kvapp_node *node, uint64_t first, uint64_t co
     return 1;
 }
 
-/* Stages as many queued writes as there is room for; returns their number, and how many of them
- * are of clients of this server. */
-static uint64_t stage_writes(struct kvapp_node *node, uint64_t room, size_t *ret_clients)
+/* Stages as many queued writes as there is room for; returns their number. */
+static uint64_t stage_writes(struct kvapp_node *node, uint64_t room)
 {
     const uint64_t first = raft_last_index(node->raft) + 1;
     const uint64_t now_ms = node_now_ms(node);
@@ -136,7 +135,6 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room, size_t *ret
         tracker_add(&node->tracker, index, &waiter);
         if (waiter.client != NULL) {
             waiter.client->write_index = index;
-            (*ret_clients)++;
         }
         node->writes_first += size;
         count++;
@@ -144,7 +142,7 @@ static uint64_t stage_writes(struct kvapp_node *node, uint64_t room, size_t *ret
     return count < room ? count + stage_purge(node, first, count, time_ms) : count;
 }
 
-/* Whether what is queued waits for more; sets until when. */
+/* Whether what is queued waits for more. */
 static bool gathers(struct kvapp_node *node)
 {
     const uint64_t now_us = io_now_us(node->io);
@@ -152,27 +150,18 @@ static bool gathers(struct kvapp_node *node)
         gather_over(&node->write_gather, now_us);
     }
     size_t queued = node->writes.size - node->writes_first;
-    node->propose_us = 0;
-    if (queued > 0 && queued < ROUND_BYTES) {
-        node->propose_us = gather_until_us(&node->write_gather, now_us);
-    }
-    return node->propose_us != 0;
+    return queued > 0 && queued < ROUND_BYTES && gather_waits(&node->write_gather, now_us);
 }
 
 static void propose(struct kvapp_node *node)
 {
     uint64_t room = raft_room(node->raft);
     uint64_t slots = tracker_room(&node->tracker, raft_last_index(node->raft) + 1);
-    uint64_t first = raft_last_index(node->raft) + 1;
-    size_t clients = 0;
-    uint64_t count = stage_writes(node, room < slots ? room : slots, &clients);
+    uint64_t count = stage_writes(node, room < slots ? room : slots);
     if (count == 0) {
         return;
     }
-    if (!node->write_gather.under_way) {
-        node->round_index = first;
-    }
-    gather_begin(&node->write_gather, io_now_us(node->io), clients);
+    gather_begin(&node->write_gather, io_now_us(node->io));
     const struct raft_event event = {
         .type = RAFT_PROPOSED,
         .now_ms = node_now_ms(node),
@@ -183,8 +172,8 @@ static void propose(struct kvapp_node *node)
 
 void propose_all(struct kvapp_node *node)
 {
+    node->write_gather.until_us = 0;
     if (raft_role(node->raft) != RAFT_LEADER) {
-        node->propose_us = 0;
         redirect_all(node);
     } else if (!gathers(node)) {
         propose(node);

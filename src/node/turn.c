@@ -201,9 +201,8 @@ static void set_wake(struct kvapp_node *node)
         /* The resolution of the timers: what is due within one period is done in one turn. */
         wake_us += pace_us - 1;
         wake_us -= wake_us % pace_us;
-        if (node->propose_us != 0 && node->propose_us < wake_us) {
-            wake_us = node->propose_us;
-        }
+        uint64_t until_us = node->write_gather.until_us;
+        wake_us = until_us != 0 && until_us < wake_us ? until_us : wake_us;
     }
     io_timer_set(node->io, &node->wake, wake_us);
 }

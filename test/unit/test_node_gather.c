@@ -10,155 +10,215 @@
 
 /* ---- steps ---- */
 
-/* A round of `count` that takes a hundred microseconds; its end. */
-static uint64_t round_of(struct gather *gather, uint64_t now_us, size_t count)
+enum { CLIENTS = 50 };
+
+/* A gathering, and in which round each client asked last. */
+struct steps {
+    struct gather gather;
+    uint64_t rounds[2 * CLIENTS];
+};
+
+static void ask(struct steps *steps, size_t first, size_t count)
 {
-    gather_begin(gather, now_us, count);
-    gather_over(gather, now_us + 100);
+    for (size_t i = first; i < first + count; i++) {
+        gather_ask(&steps->gather, &steps->rounds[i]);
+    }
+}
+
+/* A round of so many clients that takes a hundred microseconds; its end. */
+static uint64_t round_of(struct steps *steps, uint64_t now_us, size_t count)
+{
+    ask(steps, 0, count);
+    gather_begin(&steps->gather, now_us);
+    gather_over(&steps->gather, now_us + 100);
     return now_us + 100;
 }
 
-static void come(struct gather *gather, size_t count)
+static void assert_waits(struct steps *steps, uint64_t now_us, uint64_t until_us)
 {
-    for (size_t i = 0; i < count; i++) {
-        gather_came(gather);
-    }
+    assert_true(gather_waits(&steps->gather, now_us));
+    assert_true(steps->gather.until_us == until_us);
+}
+
+static void assert_goes(struct steps *steps, uint64_t now_us)
+{
+    assert_false(gather_waits(&steps->gather, now_us));
+    assert_true(steps->gather.until_us == 0);
 }
 
 static void the_first_request_waits_for_nobody(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    assert_true(gather_until_us(&gather, 5000) == 0);
+    struct steps steps = {0};
+    ask(&steps, 0, 1);
+    assert_goes(&steps, 5000);
 }
 
 static void who_comes_while_a_round_is_under_way_waits_a_millisecond_at_most(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    gather_begin(&gather, 5000, 1);
-    assert_true(gather_until_us(&gather, 5001) == 6000);
-    assert_true(gather_until_us(&gather, 5999) == 6000);
-    assert_true(gather_until_us(&gather, 6000) == 0);
+    struct steps steps = {0};
+    ask(&steps, 0, 1);
+    gather_begin(&steps.gather, 5000);
+    ask(&steps, 1, 1);
+    assert_waits(&steps, 5001, 6000);
+    assert_waits(&steps, 5999, 6000);
+    assert_goes(&steps, 6000);
 }
 
 static void after_a_round_those_are_waited_for_whom_it_answered(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    uint64_t now_us = round_of(&gather, 5000, 3);
-    assert_true(gather_until_us(&gather, now_us + 1) == now_us + 300);
-    come(&gather, 2);
-    assert_true(gather_until_us(&gather, now_us + 2) == now_us + 300);
-    come(&gather, 1);
-    gather_over(&gather, now_us + 3); /* It was said before. */
-    assert_true(gather_until_us(&gather, now_us + 4) == 0);
+    struct steps steps = {0};
+    uint64_t now_us = round_of(&steps, 5000, 3);
+    ask(&steps, 10, 5); /* others */
+    assert_waits(&steps, now_us + 1, now_us + 300);
+    ask(&steps, 0, 2);
+    ask(&steps, 0, 2); /* the same */
+    assert_waits(&steps, now_us + 2, now_us + 300);
+    ask(&steps, 2, 1);
+    assert_goes(&steps, now_us + 3);
+    gather_over(&steps.gather, now_us + 4); /* It was said before. */
+    assert_goes(&steps, now_us + 5);
 }
 
-static void who_asked_again_before_the_end_of_a_round_is_not_who_it_answered(void **state)
+static void who_asks_again_before_the_end_of_its_round_is_there(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    gather_begin(&gather, 5000, 2);
-    come(&gather, 2);
-    gather_over(&gather, 5100);
-    assert_true(gather_until_us(&gather, 5100) == 5400);
+    struct steps steps = {0};
+    ask(&steps, 0, 2);
+    gather_begin(&steps.gather, 5000);
+    ask(&steps, 0, 1);
+    gather_over(&steps.gather, 5100);
+    assert_waits(&steps, 5100, 5400);
+    ask(&steps, 0, 1);
+    assert_waits(&steps, 5101, 5400);
+    ask(&steps, 1, 1);
+    assert_goes(&steps, 5102);
 }
 
 static void after_a_long_round_a_millisecond_is_enough(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    gather_begin(&gather, 5000, 2);
-    gather_over(&gather, 95000);
-    assert_true(gather_until_us(&gather, 95000) == 96000);
-    assert_true(gather_until_us(&gather, 96000) == 0);
+    struct steps steps = {0};
+    ask(&steps, 0, 2);
+    gather_begin(&steps.gather, 5000);
+    gather_over(&steps.gather, 95000);
+    assert_waits(&steps, 95000, 96000);
+    assert_goes(&steps, 96000);
 }
 
 static void a_round_of_nobody_s_requests_is_followed_at_once(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    uint64_t now_us = round_of(&gather, 5000, 0);
-    assert_true(gather_until_us(&gather, now_us) == 0);
+    struct steps steps = {0};
+    uint64_t now_us = round_of(&steps, 5000, 0);
+    ask(&steps, 0, 1);
+    assert_goes(&steps, now_us);
 }
 
-static void rounds_that_overlap_count_together(void **state)
+static void rounds_that_overlap_count_together_and_nobody_twice(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    gather_begin(&gather, 5000, 40);
-    gather_begin(&gather, 5050, 2);
-    gather_over(&gather, 5150);
-    come(&gather, 41);
-    assert_true(gather_until_us(&gather, 5150) == 5450);
-    come(&gather, 1);
-    assert_true(gather_until_us(&gather, 5150) == 0);
+    struct steps steps = {0};
+    ask(&steps, 0, 40);
+    gather_begin(&steps.gather, 5000);
+    ask(&steps, 30, 20); /* ten of them again */
+    gather_begin(&steps.gather, 5050);
+    gather_over(&steps.gather, 5150);
+    ask(&steps, 0, 49);
+    assert_waits(&steps, 5150, 5450);
+    ask(&steps, 49, 1);
+    assert_goes(&steps, 5150);
 }
 
-/* How many rounds in a row do not wait. */
-static unsigned rounds_that_go_at_once(struct gather *gather, uint64_t *now_us)
+/* How many rounds in a row do not wait. Four clients come back each time. */
+static unsigned rounds_that_go_at_once(struct steps *steps, uint64_t *now_us)
 {
     for (unsigned count = 0;; count++) {
-        *now_us = round_of(gather, *now_us, 4);
-        if (gather_until_us(gather, *now_us) != 0) {
+        gather_begin(&steps->gather, *now_us);
+        *now_us += 100;
+        gather_over(&steps->gather, *now_us);
+        if (gather_waits(&steps->gather, *now_us)) {
             return count;
         }
+        ask(steps, 0, 4);
     }
+}
+
+/* Three of the four come back in time. */
+static void wait_in_vain(struct steps *steps, uint64_t *now_us)
+{
+    ask(steps, 0, 3);
+    *now_us = steps->gather.due_us;
+    assert_goes(steps, *now_us);
 }
 
 static void waiting_in_vain_makes_it_rare(void **state)
 {
     (void)state;
-    struct gather gather = {0};
+    struct steps steps = {0};
     uint64_t now_us = 5000;
     static const unsigned expected[] = {0, 1, 2, 4, 8, 16, 32, 64, 64};
+    ask(&steps, 0, 4);
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
-        assert_int_equal(rounds_that_go_at_once(&gather, &now_us), expected[i]);
-        come(&gather, 3);
-        now_us = gather.due_us;
-        assert_true(gather_until_us(&gather, now_us) == 0);
+        assert_int_equal(rounds_that_go_at_once(&steps, &now_us), expected[i]);
+        wait_in_vain(&steps, &now_us);
     }
-    /* Then all come who are waited for, and it is worth it again. */
-    assert_int_equal(rounds_that_go_at_once(&gather, &now_us), 64);
-    come(&gather, 4);
-    assert_int_equal(rounds_that_go_at_once(&gather, &now_us), 0);
+}
+
+static void once_all_come_it_is_worth_it_again(void **state)
+{
+    (void)state;
+    struct steps steps = {0};
+    uint64_t now_us = 5000;
+    ask(&steps, 0, 4);
+    for (int i = 0; i < 4; i++) {
+        (void)rounds_that_go_at_once(&steps, &now_us);
+        wait_in_vain(&steps, &now_us);
+    }
+    assert_int_equal(rounds_that_go_at_once(&steps, &now_us), 8);
+    ask(&steps, 0, 4);
+    assert_int_equal(rounds_that_go_at_once(&steps, &now_us), 0);
+    wait_in_vain(&steps, &now_us);
+    assert_int_equal(rounds_that_go_at_once(&steps, &now_us), 1);
 }
 
 static void nobody_waited_in_vain_where_nobody_came(void **state)
 {
     (void)state;
-    struct gather gather = {0};
+    struct steps steps = {0};
     uint64_t now_us = 5000;
     for (int i = 0; i < 10; i++) {
-        now_us = round_of(&gather, now_us, 9) + 50000;
-        assert_true(gather_until_us(&gather, now_us) == 0);
+        now_us = round_of(&steps, now_us, 9) + 50000;
+        assert_goes(&steps, now_us);
     }
-    now_us = round_of(&gather, now_us, 9);
-    assert_true(gather_until_us(&gather, now_us) == now_us + 300);
+    now_us = round_of(&steps, now_us, 9);
+    assert_waits(&steps, now_us, now_us + 300);
 }
 
 static void what_is_enough_for_a_round_was_not_in_vain(void **state)
 {
     (void)state;
-    struct gather gather = {0};
-    uint64_t now_us = round_of(&gather, 5000, 9);
-    assert_true(gather_until_us(&gather, now_us) != 0);
-    now_us = round_of(&gather, now_us + 1, 100); /* Others came, too many to wait. */
-    assert_true(gather_until_us(&gather, now_us) != 0);
+    struct steps steps = {0};
+    uint64_t now_us = round_of(&steps, 5000, 9);
+    assert_waits(&steps, now_us, now_us + 300);
+    ask(&steps, 10, 50); /* Others came, too many to wait. */
+    gather_begin(&steps.gather, now_us + 1);
+    gather_over(&steps.gather, now_us + 101);
+    assert_waits(&steps, now_us + 101, now_us + 401);
 }
 
 /* ---- clients ---- */
 
-enum { CLIENTS = 50, ROUND_US = 300, RUN_US = 400 * 1000 };
+enum { ROUND_US = 300, RUN_US = 400 * 1000 };
 
 /* Each asks, waits for the end of its round and asks again. */
 struct load {
     struct gather gather;
     struct prng prng;
     uint64_t asks_us[CLIENTS]; /* when; 0: it waits */
-    uint64_t round[CLIENTS];   /* its last one's number */
-    uint64_t round_number;
+    uint64_t asked_in[CLIENTS]; /* which round */
     uint64_t think_us; /* each client asks so long after the one before it, */
     bool at_random;    /* or: each thinks between nothing and so long */
     size_t queued;
@@ -172,7 +232,7 @@ static void load_answer(struct load *load, uint64_t now_us)
 {
     uint64_t turn_us = now_us;
     for (size_t i = 0; i < CLIENTS; i++) {
-        if (load->asks_us[i] != 0 || load->round[i] != load->round_number) {
+        if (load->asks_us[i] != 0 || load->asked_in[i] != load->gather.round) {
             continue;
         }
         load->answered++;
@@ -185,11 +245,7 @@ static void load_answer(struct load *load, uint64_t now_us)
 
 static void load_begin(struct load *load, uint64_t now_us)
 {
-    gather_begin(&load->gather, now_us, load->queued);
-    load->round_number++;
-    for (size_t i = 0; i < CLIENTS; i++) {
-        load->round[i] = load->asks_us[i] == 0 ? load->round_number : load->round[i];
-    }
+    gather_begin(&load->gather, now_us);
     load->queued = 0;
     load->rounds++;
     load->round_end_us = now_us + ROUND_US;
@@ -201,9 +257,7 @@ static void load_ask(struct load *load, uint64_t now_us)
         if (load->asks_us[i] != 0 && load->asks_us[i] <= now_us) {
             load->asks_us[i] = 0;
             load->queued++;
-            if (load->round[i] == load->round_number) {
-                gather_came(&load->gather);
-            }
+            gather_ask(&load->gather, &load->asked_in[i]);
         }
     }
 }
@@ -228,7 +282,7 @@ static void load_run(struct load *load)
         if (load->queued == 0) {
             continue;
         }
-        if (gather_until_us(&load->gather, now_us) == 0) {
+        if (!gather_waits(&load->gather, now_us)) {
             load_begin(load, now_us);
             waiting = false;
         } else if (load->round_end_us == 0 && !waiting) {
@@ -263,11 +317,12 @@ int main(void)
         cmocka_unit_test(the_first_request_waits_for_nobody),
         cmocka_unit_test(who_comes_while_a_round_is_under_way_waits_a_millisecond_at_most),
         cmocka_unit_test(after_a_round_those_are_waited_for_whom_it_answered),
-        cmocka_unit_test(who_asked_again_before_the_end_of_a_round_is_not_who_it_answered),
+        cmocka_unit_test(who_asks_again_before_the_end_of_its_round_is_there),
         cmocka_unit_test(after_a_long_round_a_millisecond_is_enough),
         cmocka_unit_test(a_round_of_nobody_s_requests_is_followed_at_once),
-        cmocka_unit_test(rounds_that_overlap_count_together),
+        cmocka_unit_test(rounds_that_overlap_count_together_and_nobody_twice),
         cmocka_unit_test(waiting_in_vain_makes_it_rare),
+        cmocka_unit_test(once_all_come_it_is_worth_it_again),
         cmocka_unit_test(nobody_waited_in_vain_where_nobody_came),
         cmocka_unit_test(what_is_enough_for_a_round_was_not_in_vain),
         cmocka_unit_test(clients_that_ask_again_at_once_share_every_round),
