@@ -1,8 +1,8 @@
 /*
- * Reads (Ongaro's thesis, 6.4). All reads of a turn and of a kind form one batch with one tag. On
- * the leader the core confirms, by a round of its followers, that this server was still the leader
- * after they arrived, and says from which applied index on they may be served. Elsewhere the leader
- * is asked (read_index.c).
+ * Reads (Ongaro's thesis, 6.4). All reads of a turn and of a kind form one batch with one tag; of a
+ * leader, all that have gathered (read_gather.h). There the core confirms, by a round of its
+ * followers, that this server was still the leader after they arrived, and says from which applied
+ * index on they may be served. Elsewhere the leader is asked (read_index.c).
  *
  *     asked in this turn ──reads_ask──► waiting for the index ──reads_release──► waiting for the
  *     index to be applied ──reads_serve──► answered
@@ -148,6 +148,9 @@ void reads_queue(struct kvapp_node *node, const struct waiter *waiter, enum kvap
         .cost = waiter->cost,
         .size = (uint32_t)command.size,
     };
+    if (record.kind == READ_LEADER || record.kind == READ_HERE) {
+        read_gather_ask(&node->reads.gather, io_now_us(node->io), &waiter->client->read_asked);
+    }
     struct buf *asked = &node->reads.asked[record.kind];
     buf_append(asked, &record, sizeof record);
     buf_append_slice(asked, command);
@@ -310,13 +313,37 @@ static void send_away(struct kvapp_node *node)
     buf_clear(&reads->asked[READ_REMOTE]);
 }
 
+/* Leader: whether what was asked waits for more of it. */
+static bool gathers(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    const uint64_t now_us = io_now_us(node->io);
+    if (newest_waiting(reads) == 0) {
+        read_gather_over(&reads->gather, now_us);
+    }
+    bool any = reads->asked[READ_LEADER].size > 0 || reads->asked[READ_HERE].size > 0 ||
+               reads->asked[READ_REMOTE].size > 0;
+    return any && read_gather_waits(&reads->gather, now_us);
+}
+
+/* Leader: what has gathered becomes a round. */
+static void begin_round(struct kvapp_node *node)
+{
+    struct reads *reads = &node->reads;
+    begin_batches(node);
+    if (newest_waiting(reads) > reads->core_tag) {
+        read_gather_begin(&reads->gather, io_now_us(node->io));
+        (void)reads_ask_round(node);
+    }
+}
+
 void reads_ask(struct kvapp_node *node)
 {
+    node->reads.gather.until_us = 0;
     if (raft_role(node->raft) == RAFT_LEADER) {
         ask_lease(node);
-        begin_batches(node);
-        if (newest_waiting(&node->reads) > node->reads.core_tag) {
-            (void)reads_ask_round(node);
+        if (!gathers(node)) {
+            begin_round(node);
         }
         return;
     }

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/list.h"
+#include "node/read_gather.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@ enum read_kind {
     READ_KINDS,
 };
 
-/* All reads of one kind of one turn: one tag, released together. */
+/* Reads of one kind that were asked for together: one tag, released together. */
 struct read_batch {
     struct list link;
     enum read_kind kind;
@@ -32,12 +33,13 @@ struct read_batch {
 };
 
 struct reads {
-    struct buf asked[READ_KINDS]; /* records of this turn */
+    struct buf asked[READ_KINDS]; /* records of this turn, or of a leader's while they gather */
     struct list waiting;          /* batches in the order of their tags */
     struct list spare;
     uint64_t first_tag; /* of this life: drawn, so that no answer to an earlier life fits */
     uint64_t next_tag;
     uint64_t core_tag; /* the newest that the core was asked for */
+    struct read_gather gather; /* as a leader */
 
     uint64_t fresh_ms; /* what is applied was the newest state then; UINT64_MAX: not known */
     uint64_t refresh_ms;

@@ -201,8 +201,10 @@ static void set_wake(struct kvapp_node *node)
         /* The resolution of the timers: what is due within one period is done in one turn. */
         wake_us += pace_us - 1;
         wake_us -= wake_us % pace_us;
-        uint64_t until_us = node->write_gather.until_us;
-        wake_us = until_us != 0 && until_us < wake_us ? until_us : wake_us;
+        const uint64_t until_us[] = {node->write_gather.until_us, node->reads.gather.until_us};
+        for (size_t i = 0; i < 2; i++) {
+            wake_us = until_us[i] != 0 && until_us[i] < wake_us ? until_us[i] : wake_us;
+        }
     }
     io_timer_set(node->io, &node->wake, wake_us);
 }

@@ -1,6 +1,7 @@
 /* When rounds begin: by steps, and with clients that ask again at once, or as they like. */
 #include "base/prng.h"
 #include "node/gather.h"
+#include "node/read_gather.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -311,6 +312,83 @@ static void clients_that_think_longer_than_a_round_are_rarely_waited_for(void **
     assert_true(load.waits * 20 < load.rounds);
 }
 
+/* ---- reads ---- */
+
+struct readers {
+    struct read_gather gather;
+    struct read_asked clients[CLIENTS];
+};
+
+/* So many clients are seen in the millisecond up to 5000. */
+static void see(struct readers *readers, size_t count)
+{
+    for (uint64_t now_us = 3000; now_us < 5000; now_us += 500) {
+        for (size_t i = 0; i < count; i++) {
+            read_gather_ask(&readers->gather, now_us, &readers->clients[i]);
+        }
+        read_gather_begin(&readers->gather, now_us);
+        read_gather_over(&readers->gather, now_us + 50);
+    }
+}
+
+static void ask_to_read(struct readers *readers, uint64_t now_us, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        read_gather_ask(&readers->gather, now_us, &readers->clients[i]);
+    }
+}
+
+static void four_readers_do_not_wait_for_each_other(void **state)
+{
+    (void)state;
+    struct readers readers = {0};
+    see(&readers, 4);
+    ask_to_read(&readers, 5000, 1);
+    assert_false(read_gather_waits(&readers.gather, 5000));
+}
+
+static void of_many_readers_a_quarter_shares_a_round(void **state)
+{
+    (void)state;
+    struct readers readers = {0};
+    see(&readers, 40);
+    ask_to_read(&readers, 4800, 9);
+    ask_to_read(&readers, 4801, 9); /* the same ones again */
+    assert_true(read_gather_waits(&readers.gather, 4801));
+    ask_to_read(&readers, 4802, 10);
+    assert_false(read_gather_waits(&readers.gather, 4802));
+}
+
+static void readers_wait_for_others_a_third_of_a_millisecond(void **state)
+{
+    (void)state;
+    struct readers readers = {0};
+    see(&readers, 40);
+    ask_to_read(&readers, 4600, 2);
+    assert_true(read_gather_waits(&readers.gather, 4600));
+    assert_true(readers.gather.until_us == 4550 + 333);
+    assert_false(read_gather_waits(&readers.gather, 4550 + 333));
+}
+
+static void a_read_round_that_is_not_answered_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct readers readers = {0};
+    read_gather_begin(&readers.gather, 5000);
+    ask_to_read(&readers, 5001, 1);
+    assert_true(read_gather_waits(&readers.gather, 5999));
+    assert_false(read_gather_waits(&readers.gather, 6000));
+}
+
+static void readers_that_are_gone_are_not_waited_for(void **state)
+{
+    (void)state;
+    struct readers readers = {0};
+    see(&readers, 40);
+    ask_to_read(&readers, 9000, 1);
+    assert_false(read_gather_waits(&readers.gather, 9000));
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -327,6 +405,11 @@ int main(void)
         cmocka_unit_test(what_is_enough_for_a_round_was_not_in_vain),
         cmocka_unit_test(clients_that_ask_again_at_once_share_every_round),
         cmocka_unit_test(clients_that_think_longer_than_a_round_are_rarely_waited_for),
+        cmocka_unit_test(four_readers_do_not_wait_for_each_other),
+        cmocka_unit_test(of_many_readers_a_quarter_shares_a_round),
+        cmocka_unit_test(readers_wait_for_others_a_third_of_a_millisecond),
+        cmocka_unit_test(a_read_round_that_is_not_answered_holds_nobody_up),
+        cmocka_unit_test(readers_that_are_gone_are_not_waited_for),
     };
     return cmocka_run_group_tests_name("node_gather", cases, NULL, NULL);
 }
