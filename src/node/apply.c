@@ -11,6 +11,10 @@ enum {
      * millisecond. */
     READ_BYTES = 1024 * 1024,
     PREFETCH_ENTRIES = 64,
+    /* Applied in one turn. Few at first: who waits for them is answered, and works, while the rest
+     * is applied. */
+    FIRST_ENTRIES = 16,
+    MORE_ENTRIES = 128,
 };
 
 /* Looks ahead from the entry that is applied next, which is in the cache. */
@@ -86,8 +90,10 @@ void apply_committed(struct kvapp_node *node)
         restore_begin(node, restored);
         return;
     }
+    const int count = node->apply_more ? MORE_ENTRIES : FIRST_ENTRIES;
     size_t bytes = 0;
-    for (int n = 0; n < APPLY_PER_TURN && bytes < READ_BYTES; n++) {
+    node->apply_more = false;
+    for (int n = 0; n < count && bytes < READ_BYTES; n++) {
         uint64_t index = kv_applied_index(node->kv) + 1;
         if (!digest_agrees(node) || index > node->commit_index) {
             return;
@@ -109,5 +115,6 @@ void apply_committed(struct kvapp_node *node)
         apply_entry(node, encoded, &size);
         bytes += size;
     }
+    node->apply_more = kv_applied_index(node->kv) < node->commit_index;
     node->more_work = true;
 }

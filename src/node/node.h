@@ -64,7 +64,6 @@ enum {
     APPEND_BYTES = 512 * 1024, /* of entries in one append, unless one entry is larger */
     APPEND_WINDOW = 32,        /* appends in flight to one member */
     INBOX_MAX = 32 * 1024 * 1024,
-    APPLY_PER_TURN = 16, /* entries: who waits for the first is answered before the next ones */
     DRAIN_MS = 1000,
     LAST_WORDS_MS = 200, /* to those who were not answered in that time */
     RELEASE_NODES = 64,  /* of a tree, given back in one turn */
@@ -172,6 +171,7 @@ struct kvapp_node {
     struct storage_read apply_read;
     bool apply_reading;
     uint64_t prefetched_index; /* entries up to here were looked at before (apply.c) */
+    bool apply_more;           /* the last turn left committed entries to this one */
     struct snapshot snapshot;
     struct install install;
     struct restore restore;

@@ -11,7 +11,7 @@
 #include "node/node.h"
 
 /* Of the queue: with so much more, a round costs no less for each of its writes. */
-enum { ROUND_BYTES = 16 * 1024 };
+enum { ROUND_BYTES = 64 * 1024 };
 
 void propose_queue(struct kvapp_node *node, const struct waiter *waiter, struct slice command)
 {
