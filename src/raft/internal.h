@@ -248,6 +248,9 @@ void snapshot_installed(struct raft *raft, const struct raft_installed *installe
 void snapshot_ended(struct raft *raft, const struct raft_snapshot_ended *ended);
 /* The follower's next entry left the log. */
 void snapshot_begin(struct raft *raft, struct peer *peer);
+/* The follower has what is being sent, by its own word, which may be all that ever comes of it; it
+ * needs a newer snapshot, which goes to it with the next heartbeat. */
+void snapshot_acknowledged(struct raft *raft, struct peer *peer);
 /* A heartbeat is due: what failed is tried again. */
 void snapshot_timer(struct raft *raft, struct peer *peer);
 

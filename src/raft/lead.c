@@ -299,6 +299,7 @@ void lead_append_response(struct raft *raft, const struct raft_message *message)
         lead_probe(raft, peer, peer->progress.match + 1);
         return;
     }
+    snapshot_acknowledged(raft, peer);
     replicate(raft, peer, APPENDS_AFTER_ANSWER);
 }
 

@@ -119,6 +119,20 @@ void snapshot_ended(struct raft *raft, const struct raft_snapshot_ended *ended)
     }
 }
 
+void snapshot_acknowledged(struct raft *raft, struct peer *peer)
+{
+    struct progress *progress = &peer->progress;
+    if (progress->state != PROGRESS_SNAPSHOT || progress->sending == 0 ||
+        progress->match < progress->sending) {
+        return;
+    }
+    STORY(raft,
+          "snapshot to %" PRIu64 " up to %" PRIu64 ", and the log does not go on from there, term"
+          " %" PRIu64,
+          peer->id, progress->sending, raft->term);
+    progress->sending = 0;
+}
+
 /* ---- follower ---- */
 
 void snapshot_request(struct raft *raft, const struct raft_message *message)
