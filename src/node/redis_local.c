@@ -179,8 +179,8 @@ static bool is_listed(const struct redis *redis, const struct resp_request *requ
         return true;
     }
     for (size_t i = 3; i < request->count; i++) {
-        uint64_t id = 0;
-        if (redis_parse_number(request->words[i], &id) && id == redis->id) {
+        int64_t id = 0;
+        if (number_parse(request->words[i], &id) && id >= 0 && (uint64_t)id == redis->id) {
             return true;
         }
     }
@@ -204,9 +204,9 @@ static bool check_list(const struct resp_request *request, const struct resp_wri
         return true;
     }
     if (word_is(request, 2, "id") && request->count >= 4) {
-        uint64_t id = 0;
+        int64_t id = 0; /* Also one that no client can have. */
         for (size_t i = 3; i < request->count; i++) {
-            if (!redis_parse_number(request->words[i], &id)) {
+            if (!number_parse(request->words[i], &id)) {
                 resp_error(writer, "ERR Invalid client ID");
                 return false;
             }

@@ -241,6 +241,7 @@ class Generator:
                                                     b"\xc3\xa4"])],
             lambda: [b"CLIENT", b"LIST"] + choice([
                 [b"TYPE", b"normal"], [b"TYPE", b"x"], [b"ID", b"99999999"], [b"ID", b"x"],
+                [b"ID", b"-17"], [b"ID", b"+1"], [b"ID", b"18446744073709551615"],
                 [b"ID"], [b"x"], [b"TYPE", b"pubsub"]]),
             lambda: [b"CLIENT", b"NO-EVICT", choice([b"on", b"OFF", b"x"])],
             lambda: [b"CLIENT", b"REPLY", choice([b"on", b"x"])],

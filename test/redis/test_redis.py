@@ -88,6 +88,7 @@ def a_connection_changes_between_resp2_and_resp3(env):
         expect_equal(connection.receive_raw(), b"_\r\n", "null")
         expect_equal(connection.ask("CLIENT", "SETINFO", "lib-name", "x"), b"OK", "setinfo")
         expect(b"lib-name=x" in connection.ask("CLIENT", "INFO"), "it is remembered")
+        expect_equal(connection.ask("CLIENT", "LIST", "ID", "-17"), b"", "nobody has that id")
         expect_equal(connection.ask("RESET"), b"RESET", "reset")
         expect_equal(connection.ask_raw("GET", "nosuch"), b"$-1\r\n", "null")
 
