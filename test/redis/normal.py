@@ -67,6 +67,12 @@ def beyond_redis(_words, _found, wanted):
     return wanted.startswith(b"-ERR Insufficient memory")
 
 
+def same_kind_or_over(words, found, wanted):
+    """Redis measures a key whose time is over, as long as it has not removed it."""
+    return same_kind(words, found, wanted) or \
+        (found in (b"$-1\r\n", b"_\r\n") and integer(wanted) is not None)
+
+
 def null_or_error(_words, found, wanted):
     return is_error(found) and wanted in (b"$-1\r\n", b"_\r\n")
 
@@ -113,7 +119,7 @@ TABLE = [
     ("readwrite", anything, "as CLUSTER", ERRORS_DIFFER),
     ("lcs", beyond_redis, "Redis's limit follows from proto-max-bulk-len; kvapp's is higher",
      ERRORS_DIFFER),
-    ("memory|usage", same_kind, "another store"),
+    ("memory|usage", same_kind_or_over, "another store, and keys that are over are gone"),
     ("getex", null_or_error, "kvapp finds a wrong time before it looks for the key", ERRORS_DIFFER),
 ] + [
     (name, same_but_blanks, "Redis cuts the word that it quotes at a zero byte, and line ends off",
