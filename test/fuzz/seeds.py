@@ -38,13 +38,13 @@ def native():
                 yield frame[2:3] + frame[HEADER_SIZE:]
 
 
-def main():
-    target, folder = sys.argv[1:]
+def write(target, folder):
+    """A file for each of the target's inputs."""
     os.makedirs(folder, exist_ok=True)
-    for seed in {"fuzz_resp": resp, "fuzz_native": native}.get(target, list)():
+    for seed in {"fuzz_resp": resp, "fuzz_native": native}[target]():
         with open(os.path.join(folder, hashlib.sha1(seed).hexdigest()), "wb") as file:
             file.write(seed)
 
 
 if __name__ == "__main__":
-    main()
+    write(*sys.argv[1:])
