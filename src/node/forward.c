@@ -214,10 +214,7 @@ static int take_request(struct kvapp_node *node, uint64_t from, struct slice pay
         err = command_decode(request.command, &command);
     }
     if (err == 0) {
-        err = command_check(&command);
-    }
-    if (err == 0 && !operation_is_write(command.operation)) {
-        err = KV_ERR_INVALID;
+        err = operation_is_write(command.operation) ? command_check(&command) : KV_ERR_INVALID;
     }
     if (err != 0) {
         return err; /* No server of ours would send it. */

@@ -87,8 +87,8 @@ struct client {
     uint64_t write_index; /* newest entry proposed for it: its later reads see it */
     uint64_t write_round; /* see gather.h */
     struct read_asked read_asked;
-    bool paused;          /* does not receive: back-pressure */
-    bool ended;           /* the peer sends no more, or must not: close when all is answered */
+    bool paused; /* does not receive: back-pressure */
+    bool ended;  /* the peer sends no more, or must not: close when all is answered */
     bool closing;
     struct buf held; /* reads that wait until the client takes its bytes (reads.c) */
 };

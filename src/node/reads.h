@@ -38,7 +38,7 @@ struct reads {
     struct list spare;
     uint64_t first_tag; /* of this life: drawn, so that no answer to an earlier life fits */
     uint64_t next_tag;
-    uint64_t core_tag; /* the newest that the core was asked for */
+    uint64_t core_tag;         /* the newest that the core was asked for */
     struct read_gather gather; /* as a leader */
 
     uint64_t fresh_ms; /* what is applied was the newest state then; UINT64_MAX: not known */

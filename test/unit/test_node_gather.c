@@ -218,10 +218,10 @@ enum { ROUND_US = 300, RUN_US = 400 * 1000 };
 struct load {
     struct gather gather;
     struct prng prng;
-    uint64_t asks_us[CLIENTS]; /* when; 0: it waits */
+    uint64_t asks_us[CLIENTS];  /* when; 0: it waits */
     uint64_t asked_in[CLIENTS]; /* which round */
-    uint64_t think_us; /* each client asks so long after the one before it, */
-    bool at_random;    /* or: each thinks between nothing and so long */
+    uint64_t think_us;          /* each client asks so long after the one before it, */
+    bool at_random;             /* or: each thinks between nothing and so long */
     size_t queued;
     uint64_t round_end_us; /* 0: none is under way */
     uint64_t rounds;
