@@ -1,7 +1,6 @@
 /*
  * A connection that speaks Redis's protocol, and its commands that are about the connection or the
- * server: redis.c and
- * redis_*.c.
+ * server: redis.c and redis_*.c.
  */
 #ifndef NODE_REDIS_H
 #define NODE_REDIS_H

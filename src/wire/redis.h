@@ -17,10 +17,10 @@
 #include "kv/command.h"
 #include "wire/resp.h"
 
-/* What COMMAND says of a command; names that are not given are the flag's in small letters. */
 /* The version of Redis whose commands these are, for clients that ask. */
 #define REDIS_VERSION_SPOKEN "7.0.15"
 
+/* What COMMAND says of a command; names that are not given are the flag's in small letters. */
 enum redis_flag {
     REDIS_WRITES = 1 << 0, /* "write" */
     REDIS_READS = 1 << 1,  /* "readonly" */

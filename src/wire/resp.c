@@ -17,7 +17,6 @@
 #include "base/memory.h"
 #include "base/number.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +27,6 @@ enum {
     TEXT_KEPT_MAX = 4096,
 
     NUMBER_SIZE = 32, /* of a type, a number, CR and LF */
-    DOUBLE_SIZE = 64, /* of a number as %.17g */
 };
 
 /* A line holds one word for each two bytes at most. */
@@ -440,31 +438,6 @@ void resp_verbatim(const struct resp_writer *writer, struct slice text)
     put_string(writer->out, "txt:");
     buf_append_slice(writer->out, text);
     put_string(writer->out, "\r\n");
-}
-
-void resp_double(const struct resp_writer *writer, double value)
-{
-    char text[DOUBLE_SIZE];
-    /* The C library would give a sign to what is no number. */
-    int size = isnan(value) ? snprintf(text, sizeof text, "nan")
-                            : snprintf(text, sizeof text, "%.17g", value);
-    CHECK(size > 0 && (size_t)size < sizeof text);
-    if (writer->version < 3) {
-        resp_bulk(writer, slice_of(text, (size_t)size));
-        return;
-    }
-    buf_put_u8(writer->out, ',');
-    put_string(writer->out, text);
-    put_string(writer->out, "\r\n");
-}
-
-void resp_boolean(const struct resp_writer *writer, bool value)
-{
-    if (writer->version < 3) {
-        resp_integer(writer, value ? 1 : 0);
-    } else {
-        put_string(writer->out, value ? "#t\r\n" : "#f\r\n");
-    }
 }
 
 void resp_null(const struct resp_writer *writer)

@@ -77,8 +77,6 @@ void resp_integer(const struct resp_writer *writer, int64_t value);
 void resp_bulk(const struct resp_writer *writer, struct slice bytes);
 void resp_bulk_string(const struct resp_writer *writer, const char *string);
 void resp_verbatim(const struct resp_writer *writer, struct slice text); /* 2: a bulk string */
-void resp_double(const struct resp_writer *writer, double value);        /* 2: a bulk string */
-void resp_boolean(const struct resp_writer *writer, bool value);         /* 2: 1 or 0 */
 void resp_null(const struct resp_writer *writer);                        /* 2: a null bulk string */
 void resp_null_array(const struct resp_writer *writer);                  /* 3: null */
 /* Their elements follow: `count`, and of a map twice as many. */
