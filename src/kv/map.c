@@ -113,19 +113,25 @@ const struct item *map_find(const struct kv *kv, struct slice key)
     return item == NULL || map_is_over(kv, item) ? NULL : item;
 }
 
-static void put(struct kv *kv, struct slice key, struct slice value, const struct item_facts *facts)
+const struct item *map_locate(const struct kv *kv, struct slice key, struct tree_place *ret_place)
 {
-    kv->value_size_max = value.size > kv->value_size_max ? value.size : kv->value_size_max;
-    tree_put(kv->tree, key, value, facts);
+    const struct item *item = tree_find(kv->tree, key, ret_place);
+    return item == NULL || map_is_over(kv, item) ? NULL : item;
 }
 
-void map_put(struct kv *kv, struct slice key, struct slice value, uint64_t expires_ms)
+static void note_size(struct kv *kv, struct slice value)
+{
+    kv->value_size_max = value.size > kv->value_size_max ? value.size : kv->value_size_max;
+}
+
+void map_put(struct kv *kv, struct tree_place *place, struct slice key, struct slice value,
+             uint64_t expires_ms)
 {
     CHECK(expires_ms == 0 || expires_ms > kv->time_ms);
     struct item_facts facts = {
         .create = kv->applied, .modify = kv->applied, .version = 1, .expires_ms = expires_ms};
     uint64_t expired_ms = 0;
-    const struct item *before = tree_get(kv->tree, key);
+    const struct item *before = tree_place_item(place);
     if (before != NULL) {
         kv->items_digest -= digest_of(before);
         expired_ms = before->facts.expires_ms;
@@ -139,7 +145,8 @@ void map_put(struct kv *kv, struct slice key, struct slice value, uint64_t expir
         remove_expiry(kv, expired_ms, key);
         add_expiry(kv, expires_ms, key);
     }
-    put(kv, key, value, &facts);
+    note_size(kv, value);
+    tree_put_at(kv->tree, place, key, value, &facts);
 }
 
 void map_delete(struct kv *kv, const struct item *item)
@@ -171,7 +178,8 @@ void map_restore(struct kv *kv, struct slice key, struct slice value,
 {
     kv->items_digest += map_item_digest(key, value, facts);
     add_expiry(kv, facts->expires_ms, key);
-    put(kv, key, value, facts);
+    note_size(kv, value);
+    tree_put(kv->tree, key, value, facts);
 }
 
 /* ---- trees that are not used any more ---- */

@@ -28,11 +28,16 @@ static inline bool map_is_over(const struct kv *kv, const struct item *item)
 /* The item of a key that is there, borrowed until the next write to the map; else NULL. */
 const struct item *map_find(const struct kv *kv, struct slice key);
 
+/* The same for a map_put of the key, which is then the next write. */
+const struct item *map_locate(const struct kv *kv, struct slice key, struct tree_place *ret_place);
+
 /*
- * Writes a key by the entry that is being applied: its revisions and version follow. expires_ms is
- * 0 or still to come. The slices may be an item's, the whole value.
+ * Writes the key that the place was found with, by the entry that is being applied: its revisions
+ * and version follow. expires_ms is 0 or still to come. The slices may be an item's, the whole
+ * value.
  */
-void map_put(struct kv *kv, struct slice key, struct slice value, uint64_t expires_ms);
+void map_put(struct kv *kv, struct tree_place *place, struct slice key, struct slice value,
+             uint64_t expires_ms);
 
 /* Deletes the key of an item that is stored. */
 void map_delete(struct kv *kv, const struct item *item);

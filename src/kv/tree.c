@@ -1,8 +1,8 @@
 /*
  * The copy-on-write B+tree. The nodes and their invariants are in tree_node.h.
  *
- * A writer first walks from the root to the leaf and copies every node on the way that has more
- * than one reference (descend). From then on the path is its own, and it changes it in place:
+ * A writer first copies every node on the way from the root to the leaf that has more than one
+ * reference (own_path). From then on the path is its own, and it changes it in place:
  *
  *     put     leaf has room ──────────────────────────────► insert
  *             leaf is full ──► split_path: from the topmost of the full nodes above the leaf
@@ -24,13 +24,6 @@
 #include <stdlib.h>
 
 static const struct item_facts no_facts;
-
-/* A writer's way from the root to a leaf; slots[i] is where nodes[i + 1] hangs in nodes[i]. */
-struct path {
-    struct node *nodes[TREE_DEPTH_MAX];
-    unsigned slots[TREE_DEPTH_MAX];
-    unsigned leaf; /* the leaf's place in `nodes` */
-};
 
 struct tree *tree_new(void)
 {
@@ -95,6 +88,24 @@ const struct item *tree_get(const struct tree *tree, struct slice key)
     return equal ? node->items[slot] : NULL;
 }
 
+const struct item *tree_find(const struct tree *tree, struct slice key,
+                             struct tree_place *ret_place)
+{
+    struct node *node = tree->root;
+    unsigned depth = 0;
+    while (node->level > 0) {
+        CHECK(depth + 1 < TREE_DEPTH_MAX);
+        ret_place->nodes[depth] = node;
+        ret_place->slots[depth] = node_search_child(node, key);
+        node = node->children[ret_place->slots[depth]];
+        depth++;
+    }
+    ret_place->nodes[depth] = node;
+    ret_place->slots[depth] = node_search(node, key, &ret_place->found);
+    ret_place->leaf = depth;
+    return tree_place_item(ret_place);
+}
+
 void tree_prefetch(const struct tree *tree, const struct slice keys[], size_t count)
 {
     CHECK(count <= TREE_PREFETCH_MAX);
@@ -155,23 +166,16 @@ static struct node *own(struct node **place)
     return *place;
 }
 
-static void descend(struct tree *tree, struct slice key, struct path *path)
+static void own_path(struct tree *tree, struct tree_place *path)
 {
-    struct node *node = own(&tree->root);
-    path->leaf = 0;
-    path->nodes[0] = node;
-    while (node->level > 0) {
-        CHECK(path->leaf + 1 < TREE_DEPTH_MAX);
-        unsigned slot = node_search_child(node, key);
-        path->slots[path->leaf] = slot;
-        node = own(&node->children[slot]);
-        path->leaf++;
-        path->nodes[path->leaf] = node;
+    path->nodes[0] = own(&tree->root);
+    for (unsigned depth = 0; depth < path->leaf; depth++) {
+        path->nodes[depth + 1] = own(&path->nodes[depth]->children[path->slots[depth]]);
     }
 }
 
 /* The upper bound of the child at `slot` of the node at `depth`; NULL: the tree's right edge. */
-static const struct item *upper_bound(const struct path *path, unsigned depth, unsigned slot)
+static const struct item *upper_bound(const struct tree_place *path, unsigned depth, unsigned slot)
 {
     const struct node *node = path->nodes[depth];
     while (slot + 1 == node->count) {
@@ -186,7 +190,8 @@ static const struct item *upper_bound(const struct path *path, unsigned depth, u
 }
 
 /* The skip of a node that spans the children `from` to `to` of the node at `depth`. */
-static size_t skip_between(const struct path *path, unsigned depth, unsigned from, unsigned to)
+static size_t skip_between(const struct tree_place *path, unsigned depth, unsigned from,
+                           unsigned to)
 {
     const struct item *upper = upper_bound(path, depth, to);
     if (upper == NULL) {
@@ -224,7 +229,7 @@ static void separator_gone(struct tree *tree, const struct item *separator, unsi
 /* ---- put ---- */
 
 /* Puts a new root above the present one, which is full. */
-static void grow(struct tree *tree, struct path *path)
+static void grow(struct tree *tree, struct tree_place *path)
 {
     CHECK(path->leaf + 1 < TREE_DEPTH_MAX);
     struct node *root = node_new(tree->root->level + 1u);
@@ -232,14 +237,14 @@ static void grow(struct tree *tree, struct path *path)
     tree->root = root;
     tree->memory += node_footprint(root->level);
     memmove(&path->nodes[1], &path->nodes[0], (path->leaf + 1) * sizeof(struct node *));
-    memmove(&path->slots[1], &path->slots[0], path->leaf * sizeof(unsigned));
+    memmove(&path->slots[1], &path->slots[0], (path->leaf + 1) * sizeof(unsigned));
     path->nodes[0] = root;
     path->slots[0] = 0;
     path->leaf++;
 }
 
 /* Splits the full node at `depth`, whose parent has room; the path goes on to where `key` is. */
-static void split(struct tree *tree, struct path *path, unsigned depth, struct slice key)
+static void split(struct tree *tree, struct tree_place *path, unsigned depth, struct slice key)
 {
     struct node *parent = path->nodes[depth - 1];
     unsigned slot = path->slots[depth - 1];
@@ -257,14 +262,12 @@ static void split(struct tree *tree, struct path *path, unsigned depth, struct s
     if (slice_compare(key, item_key(separator)) >= 0) {
         path->slots[depth - 1] = slot + 1;
         path->nodes[depth] = right;
-        if (right->level > 0) {
-            path->slots[depth] -= left->count;
-        }
+        path->slots[depth] -= left->count;
     }
 }
 
 /* Makes room in the leaf: splits it and every full node above it, from the top. */
-static void split_path(struct tree *tree, struct path *path, struct slice key)
+static void split_path(struct tree *tree, struct tree_place *path, struct slice key)
 {
     unsigned top = path->leaf;
     while (top > 0 && path->nodes[top - 1]->count == NODE_SLOTS) {
@@ -298,30 +301,32 @@ static void overwrite(struct tree *tree, struct node *leaf, unsigned slot, struc
     node_replace(leaf, slot, item_new(key, value, facts));
 }
 
-void tree_put(struct tree *tree, struct slice key, struct slice value,
-              const struct item_facts *facts)
+void tree_put_at(struct tree *tree, struct tree_place *place, struct slice key, struct slice value,
+                 const struct item_facts *facts)
 {
     CHECK(!tree->frozen);
     CHECK(key.size >= 1);
     CHECK(key.size <= TREE_KEY_SIZE_MAX);
-    struct path path;
-    descend(tree, key, &path);
-    struct node *leaf = path.nodes[path.leaf];
-    bool equal;
-    unsigned slot = node_search(leaf, key, &equal);
-    if (equal) {
-        overwrite(tree, leaf, slot, value, facts);
+    own_path(tree, place);
+    if (place->found) {
+        overwrite(tree, place->nodes[place->leaf], place->slots[place->leaf], value, facts);
         return;
     }
-    if (leaf->count == NODE_SLOTS) {
-        split_path(tree, &path, key);
-        leaf = path.nodes[path.leaf];
-        slot = node_search(leaf, key, &equal);
-        CHECK(!equal);
+    if (place->nodes[place->leaf]->count == NODE_SLOTS) {
+        split_path(tree, place, key);
     }
-    node_insert(leaf, slot, item_new(key, value, facts), NULL);
+    node_insert(place->nodes[place->leaf], place->slots[place->leaf], item_new(key, value, facts),
+                NULL);
     tree->memory += item_footprint(key.size, value.size);
     tree->count++;
+}
+
+void tree_put(struct tree *tree, struct slice key, struct slice value,
+              const struct item_facts *facts)
+{
+    struct tree_place place;
+    (void)tree_find(tree, key, &place);
+    tree_put_at(tree, &place, key, value, facts);
 }
 
 /* ---- delete ---- */
@@ -334,7 +339,8 @@ struct pair {
     unsigned slot; /* of the left one in the parent */
 };
 
-static void merge(struct tree *tree, const struct path *path, unsigned depth, struct pair *pair)
+static void merge(struct tree *tree, const struct tree_place *path, unsigned depth,
+                  struct pair *pair)
 {
     struct item *separator = pair->parent->items[pair->slot + 1];
     node_balance(pair->left, pair->right, (unsigned)pair->left->count + pair->right->count);
@@ -347,7 +353,8 @@ static void merge(struct tree *tree, const struct path *path, unsigned depth, st
     CHECK(pair->left->skip == skip_between(path, depth - 1, pair->slot, pair->slot));
 }
 
-static void share(struct tree *tree, const struct path *path, unsigned depth, struct pair *pair)
+static void share(struct tree *tree, const struct tree_place *path, unsigned depth,
+                  struct pair *pair)
 {
     unsigned slot = pair->slot;
     node_balance(pair->left, pair->right, ((unsigned)pair->left->count + pair->right->count) / 2);
@@ -360,7 +367,7 @@ static void share(struct tree *tree, const struct path *path, unsigned depth, st
 }
 
 /* Merges the too small node at `depth` with a neighbour, or evens the two out. */
-static void rebalance(struct tree *tree, const struct path *path, unsigned depth)
+static void rebalance(struct tree *tree, const struct tree_place *path, unsigned depth)
 {
     struct node *parent = path->nodes[depth - 1];
     CHECK(parent->count >= 2);
@@ -394,16 +401,13 @@ static void shrink(struct tree *tree)
 bool tree_delete(struct tree *tree, struct slice key)
 {
     CHECK(!tree->frozen);
-    /* Looked up first, so that deleting what is not there copies no shared nodes. */
-    if (tree_get(tree, key) == NULL) {
+    struct tree_place path;
+    if (tree_find(tree, key, &path) == NULL) {
         return false;
     }
-    struct path path;
-    descend(tree, key, &path);
+    own_path(tree, &path);
     struct node *leaf = path.nodes[path.leaf];
-    bool equal;
-    unsigned slot = node_search(leaf, key, &equal);
-    CHECK(equal);
+    unsigned slot = path.slots[path.leaf];
     struct item *item = leaf->items[slot];
     tree->memory -= item_footprint(item->key_size, item->value_size);
     node_remove(leaf, slot);

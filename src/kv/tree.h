@@ -28,6 +28,27 @@ struct tree *tree_freeze(struct tree *tree);
 /* The item of that key, borrowed until the next write to this tree; NULL: not there. */
 const struct item *tree_get(const struct tree *tree, struct slice key);
 
+/*
+ * Where a key is, or where it would be: what a lookup leaves for the write that follows it, so that
+ * this need not search again. Valid until the next write to the tree.
+ */
+struct tree_place {
+    struct node *nodes[TREE_DEPTH_MAX]; /* from the root to a leaf */
+    unsigned slots[TREE_DEPTH_MAX];     /* of the next node, in the leaf of the item */
+    unsigned leaf;                      /* the leaf's place in `nodes` */
+    bool found;                         /* the key is there */
+};
+
+/* tree_get, which says where that is. The place is to be written to only in a tree not frozen. */
+const struct item *tree_find(const struct tree *tree, struct slice key,
+                             struct tree_place *ret_place);
+
+/* The item at a place, borrowed until the next write; NULL: there is none yet. */
+static inline const struct item *tree_place_item(const struct tree_place *place)
+{
+    return place->found ? place->nodes[place->leaf]->items[place->slots[place->leaf]] : NULL;
+}
+
 /* Keys whose cache lines, a dozen each, are about what a first-level cache has. */
 enum { TREE_PREFETCH_MAX = 64 };
 
@@ -44,6 +65,10 @@ void tree_prefetch(const struct tree *tree, const struct slice keys[], size_t co
  */
 void tree_put(struct tree *tree, struct slice key, struct slice value,
               const struct item_facts *facts);
+
+/* The same of the key that the place was found with. The place is not valid afterwards. */
+void tree_put_at(struct tree *tree, struct tree_place *place, struct slice key, struct slice value,
+                 const struct item_facts *facts);
 
 /*
  * An item that follows from `random` alone, borrowed like tree_get's; NULL: the tree is empty. With

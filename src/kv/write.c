@@ -76,14 +76,15 @@ static uint64_t new_expiry(const struct kv *kv, const struct expiry *expiry,
 }
 
 /* Puts the value, or, when the expiry is over, deletes what is there. */
-static void put_until(struct kv *kv, struct slice key, struct slice value, uint64_t expiry_ms)
+static void put_until(struct kv *kv, struct tree_place *place, struct slice key, struct slice value,
+                      uint64_t expiry_ms)
 {
     if (expiry_ms == never_ms) {
-        map_put(kv, key, value, 0);
+        map_put(kv, place, key, value, 0);
         return;
     }
     if (expiry_ms > kv->time_ms) {
-        map_put(kv, key, value, expiry_ms);
+        map_put(kv, place, key, value, expiry_ms);
         return;
     }
     const struct item *item = map_find(kv, key);
@@ -105,7 +106,8 @@ static bool options_allow(uint32_t options, uint64_t before_ms, uint64_t after_m
 
 static void apply_expire(struct kv *kv, const struct command *command, struct reply *reply)
 {
-    const struct item *item = map_find(kv, command->key);
+    struct tree_place place;
+    const struct item *item = map_locate(kv, command->key, &place);
     if (!return_value(kv, command, item, reply)) {
         return;
     }
@@ -118,7 +120,7 @@ static void apply_expire(struct kv *kv, const struct command *command, struct re
     uint64_t after_ms = new_expiry(kv, &command->expiry, item);
     bool changes = before_ms != never_ms || after_ms != never_ms;
     if (changes && options_allow(command->options, before_ms, after_ms)) {
-        put_until(kv, command->key, item_value(item), after_ms);
+        put_until(kv, &place, command->key, item_value(item), after_ms);
         reply->count = 1;
     }
 }
@@ -127,11 +129,12 @@ static void apply_expire(struct kv *kv, const struct command *command, struct re
 
 static void apply_put(struct kv *kv, const struct command *command, struct reply *reply)
 {
-    const struct item *item = map_find(kv, command->key);
+    struct tree_place place;
+    const struct item *item = map_locate(kv, command->key, &place);
     if (!return_value(kv, command, item, reply) || !condition_holds(command, item, reply)) {
         return;
     }
-    put_until(kv, command->key, command->value, new_expiry(kv, &command->expiry, item));
+    put_until(kv, &place, command->key, command->value, new_expiry(kv, &command->expiry, item));
     reply->revision = kv->applied;
 }
 
@@ -173,16 +176,18 @@ static void apply_delete_range(struct kv *kv, const struct command *command, str
 /* ---- values made from the one before ---- */
 
 /* Writes kv->value; the expiry stays as it is. */
-static void put_made(struct kv *kv, const struct command *command, const struct item *item,
-                     struct reply *reply)
+static void put_made(struct kv *kv, const struct command *command, struct tree_place *place,
+                     const struct item *item, struct reply *reply)
 {
-    map_put(kv, command->key, buf_slice(&kv->value), item == NULL ? 0 : item->facts.expires_ms);
+    map_put(kv, place, command->key, buf_slice(&kv->value),
+            item == NULL ? 0 : item->facts.expires_ms);
     reply->revision = kv->applied;
 }
 
 static void apply_add(struct kv *kv, const struct command *command, struct reply *reply)
 {
-    const struct item *item = map_find(kv, command->key);
+    struct tree_place place;
+    const struct item *item = map_locate(kv, command->key, &place);
     int64_t value = 0;
     if (item != NULL && !number_parse(item_value(item), &value)) {
         reply->status = KV_ERR_NOT_INTEGER;
@@ -194,13 +199,14 @@ static void apply_add(struct kv *kv, const struct command *command, struct reply
     }
     buf_clear(&kv->value);
     number_format(value, &kv->value);
-    put_made(kv, command, item, reply);
+    put_made(kv, command, &place, item, reply);
     reply->count = (uint64_t)value;
 }
 
 static void apply_add_float(struct kv *kv, const struct command *command, struct reply *reply)
 {
-    const struct item *item = map_find(kv, command->key);
+    struct tree_place place;
+    const struct item *item = map_locate(kv, command->key, &place);
     long double value = 0;
     long double increment = 0;
     if ((item != NULL && !number_parse_float(item_value(item), &value)) ||
@@ -217,7 +223,7 @@ static void apply_add_float(struct kv *kv, const struct command *command, struct
         reply->status = KV_ERR_REPLY_TOO_LARGE;
         return;
     }
-    put_made(kv, command, item, reply);
+    put_made(kv, command, &place, item, reply);
     reply->data = buf_slice(&kv->value);
 }
 
@@ -225,7 +231,8 @@ static void apply_add_float(struct kv *kv, const struct command *command, struct
 static void overlay(struct kv *kv, const struct command *command, uint64_t offset,
                     struct reply *reply)
 {
-    const struct item *item = map_find(kv, command->key);
+    struct tree_place place;
+    const struct item *item = map_locate(kv, command->key, &place);
     struct slice before = item == NULL ? slice_of(NULL, 0) : item_value(item);
     if (offset > VALUE_SIZE_MAX - command->value.size) {
         reply->status = KV_ERR_VALUE_TOO_LARGE;
@@ -240,7 +247,7 @@ static void overlay(struct kv *kv, const struct command *command, uint64_t offse
     if (command->value.size > 0) {
         memcpy(kv->value.data + offset, command->value.data, command->value.size);
     }
-    put_made(kv, command, item, reply);
+    put_made(kv, command, &place, item, reply);
     reply->count = kv->value.size;
 }
 
@@ -276,14 +283,15 @@ static bool transfer(struct kv *kv, const struct command *command, bool may_repl
         reply->revision = kv->applied;
         return false;
     }
-    const struct item *target = map_find(kv, command->target);
+    struct tree_place place;
+    const struct item *target = map_locate(kv, command->target, &place);
     if (target != NULL && !may_replace) {
         reply->status = KV_ERR_CONDITION;
         reply->revision = target->facts.modify;
         return false;
     }
     if (target != item) {
-        map_put(kv, command->target, item_value(item), item->facts.expires_ms);
+        map_put(kv, &place, command->target, item_value(item), item->facts.expires_ms);
     }
     reply->revision = kv->applied;
     reply->count = 1;
