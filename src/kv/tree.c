@@ -77,8 +77,16 @@ uint64_t tree_memory(const struct tree *tree)
     return tree->memory;
 }
 
+static bool has_prefix(const struct tree *tree, struct slice key)
+{
+    return slice_has_prefix(key, item_key(tree->bottom));
+}
+
 const struct item *tree_get(const struct tree *tree, struct slice key)
 {
+    if (!has_prefix(tree, key)) {
+        return NULL;
+    }
     const struct node *node = tree->root;
     while (node->level > 0) {
         node = node->children[node_search_child(node, key)];
@@ -93,6 +101,10 @@ const struct item *tree_find(const struct tree *tree, struct slice key,
 {
     struct node *node = tree->root;
     unsigned depth = 0;
+    if (!has_prefix(tree, key)) {
+        ret_place->found = false; /* tree_put_at will look once more. */
+        return NULL;
+    }
     while (node->level > 0) {
         CHECK(depth + 1 < TREE_DEPTH_MAX);
         ret_place->nodes[depth] = node;
@@ -106,13 +118,19 @@ const struct item *tree_find(const struct tree *tree, struct slice key,
     return tree_place_item(ret_place);
 }
 
-void tree_prefetch(const struct tree *tree, const struct slice keys[], size_t count)
+void tree_prefetch(const struct tree *tree, const struct slice all_keys[], size_t all_count)
 {
-    CHECK(count <= TREE_PREFETCH_MAX);
+    CHECK(all_count <= TREE_PREFETCH_MAX);
+    struct slice keys[TREE_PREFETCH_MAX];
     const struct node *nodes[TREE_PREFETCH_MAX];
     unsigned slots[TREE_PREFETCH_MAX];
-    for (size_t i = 0; i < count; i++) {
-        nodes[i] = tree->root;
+    size_t count = 0;
+    for (size_t i = 0; i < all_count; i++) {
+        if (has_prefix(tree, all_keys[i])) {
+            keys[count] = all_keys[i];
+            nodes[count] = tree->root;
+            count++;
+        }
     }
     for (unsigned level = tree->root->level; level > 0; level--) {
         for (size_t i = 0; i < count; i++) {
@@ -174,6 +192,42 @@ static void own_path(struct tree *tree, struct tree_place *path)
     }
 }
 
+/*
+ * Has all keys begin with that prefix, which those in the tree do, and the present one with it. The
+ * nodes along both edges are bounded by it: it is what they skip.
+ */
+static void set_prefix(struct tree *tree, struct slice prefix)
+{
+    struct item *bottom = item_new(prefix, slice_of(NULL, 0), &no_facts);
+    tree->memory += item_footprint(bottom->key_size, 0);
+    tree->memory -= item_footprint(tree->bottom->key_size, 0);
+    for (unsigned edge = 0; edge < 2; edge++) {
+        struct node *node = own(&tree->root);
+        node_set_skip(node, prefix.size);
+        while (node->level > 0) {
+            if (edge == 0) {
+                node_replace(node, 0, item_ref(bottom));
+            }
+            node = own(&node->children[edge == 0 ? 0 : node->count - 1]);
+            node_set_skip(node, prefix.size);
+        }
+    }
+    item_unref(tree->bottom);
+    tree->bottom = bottom;
+}
+
+/* Sees to it that the key begins as all others do; true: the place of any key is another one. */
+static bool admit(struct tree *tree, struct slice key)
+{
+    struct slice prefix = item_key(tree->bottom);
+    size_t size = tree->count == 0 ? key.size : common_prefix_size(prefix, key);
+    if (tree->count > 0 && size == prefix.size) {
+        return false;
+    }
+    set_prefix(tree, slice_of(key.data, size));
+    return true;
+}
+
 /* The upper bound of the child at `slot` of the node at `depth`; NULL: the tree's right edge. */
 static const struct item *upper_bound(const struct tree_place *path, unsigned depth, unsigned slot)
 {
@@ -190,12 +244,12 @@ static const struct item *upper_bound(const struct tree_place *path, unsigned de
 }
 
 /* The skip of a node that spans the children `from` to `to` of the node at `depth`. */
-static size_t skip_between(const struct tree_place *path, unsigned depth, unsigned from,
-                           unsigned to)
+static size_t skip_between(const struct tree *tree, const struct tree_place *path, unsigned depth,
+                           unsigned from, unsigned to)
 {
     const struct item *upper = upper_bound(path, depth, to);
     if (upper == NULL) {
-        return 0;
+        return tree->bottom->key_size;
     }
     return common_prefix_size(item_key(path->nodes[depth]->items[from]), item_key(upper));
 }
@@ -233,6 +287,7 @@ static void grow(struct tree *tree, struct tree_place *path)
 {
     CHECK(path->leaf + 1 < TREE_DEPTH_MAX);
     struct node *root = node_new(tree->root->level + 1u);
+    node_set_skip(root, tree->bottom->key_size);
     node_insert(root, 0, item_ref(tree->bottom), tree->root);
     tree->root = root;
     tree->memory += node_footprint(root->level);
@@ -257,8 +312,8 @@ static void split(struct tree *tree, struct tree_place *path, unsigned depth, st
     node_split(left, at_end ? NODE_SLOTS - NODE_SLOTS_MIN : NODE_SLOTS / 2, right);
     struct item *separator = separator_new(tree, left, right);
     node_insert(parent, slot + 1, separator, right);
-    node_set_skip(left, skip_between(path, depth - 1, slot, slot));
-    node_set_skip(right, skip_between(path, depth - 1, slot + 1, slot + 1));
+    node_set_skip(left, skip_between(tree, path, depth - 1, slot, slot));
+    node_set_skip(right, skip_between(tree, path, depth - 1, slot + 1, slot + 1));
     if (slice_compare(key, item_key(separator)) >= 0) {
         path->slots[depth - 1] = slot + 1;
         path->nodes[depth] = right;
@@ -307,6 +362,9 @@ void tree_put_at(struct tree *tree, struct tree_place *place, struct slice key, 
     CHECK(!tree->frozen);
     CHECK(key.size >= 1);
     CHECK(key.size <= TREE_KEY_SIZE_MAX);
+    if (admit(tree, key)) {
+        (void)tree_find(tree, key, place);
+    }
     own_path(tree, place);
     if (place->found) {
         overwrite(tree, place->nodes[place->leaf], place->slots[place->leaf], value, facts);
@@ -350,7 +408,7 @@ static void merge(struct tree *tree, const struct tree_place *path, unsigned dep
     item_unref(separator);
     tree->memory -= node_footprint(pair->right->level);
     node_unref(pair->right);
-    CHECK(pair->left->skip == skip_between(path, depth - 1, pair->slot, pair->slot));
+    CHECK(pair->left->skip == skip_between(tree, path, depth - 1, pair->slot, pair->slot));
 }
 
 static void share(struct tree *tree, const struct tree_place *path, unsigned depth,
@@ -362,8 +420,8 @@ static void share(struct tree *tree, const struct tree_place *path, unsigned dep
     CHECK(pair->right->count >= NODE_SLOTS_MIN);
     separator_gone(tree, pair->parent->items[slot + 1], pair->left->level);
     node_replace(pair->parent, slot + 1, separator_new(tree, pair->left, pair->right));
-    node_set_skip(pair->left, skip_between(path, depth - 1, slot, slot));
-    node_set_skip(pair->right, skip_between(path, depth - 1, slot + 1, slot + 1));
+    node_set_skip(pair->left, skip_between(tree, path, depth - 1, slot, slot));
+    node_set_skip(pair->right, skip_between(tree, path, depth - 1, slot + 1, slot + 1));
 }
 
 /* Merges the too small node at `depth` with a neighbour, or evens the two out. */
@@ -376,7 +434,7 @@ static void rebalance(struct tree *tree, const struct tree_place *path, unsigned
     pair.left = own(&parent->children[pair.slot]);
     pair.right = own(&parent->children[pair.slot + 1]);
     /* Heads can only be moved between nodes that skip the same. */
-    size_t skip = skip_between(path, depth - 1, pair.slot, pair.slot + 1);
+    size_t skip = skip_between(tree, path, depth - 1, pair.slot, pair.slot + 1);
     node_set_skip(pair.left, skip);
     node_set_skip(pair.right, skip);
     if ((unsigned)pair.left->count + pair.right->count <= NODE_SLOTS_MERGED) {
@@ -450,6 +508,13 @@ void tree_seek(const struct tree *tree, struct slice key, struct tree_cursor *cu
 {
     const struct node *node = tree->root;
     cursor->depth = 0;
+    if (!has_prefix(tree, key)) {
+        struct slice prefix = item_key(tree->bottom);
+        if (slice_compare(key, prefix) > 0) {
+            return; /* And above all that begins with it. */
+        }
+        key = prefix;
+    }
     while (node->level > 0) {
         unsigned slot = node_search_child(node, key);
         cursor->nodes[cursor->depth] = node;

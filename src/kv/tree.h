@@ -110,7 +110,7 @@ void tree_check(const struct tree *tree);
 /* What tree.c and tree_check.c share. */
 struct tree {
     struct node *root;   /* NULL: it is being released */
-    struct item *bottom; /* the empty key: the lower bound of the whole tree */
+    struct item *bottom; /* what all keys begin with: the lower bound of the whole tree */
     uint64_t count;
     uint64_t memory;
     bool frozen;

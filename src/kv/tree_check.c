@@ -42,7 +42,7 @@ static void check_node(const struct tree *tree, const struct visit *visit)
     CHECK(node->count <= NODE_SLOTS);
     CHECK(is_root || node->count >= NODE_SLOTS_MIN);
     CHECK(node->level == 0 || node->count >= 2);
-    size_t skip = 0;
+    size_t skip = tree->bottom->key_size;
     if (visit->upper != NULL) {
         skip = common_prefix_size(item_key(visit->lower), item_key(visit->upper));
     }
@@ -54,6 +54,7 @@ static void check_node(const struct tree *tree, const struct visit *visit)
         for (unsigned slot = 0; slot < node->count; slot++) {
             const struct item_facts *facts = &node->items[slot]->facts;
             CHECK(node->items[slot]->key_size > 0);
+            CHECK(slice_has_prefix(item_key(node->items[slot]), item_key(tree->bottom)));
             CHECK(facts->create <= facts->modify);
         }
     }
@@ -74,12 +75,11 @@ static uint64_t memory_of(const struct node *node)
 
 void tree_check(const struct tree *tree)
 {
-    CHECK(tree->bottom->key_size == 0);
     struct visit path[TREE_DEPTH_MAX];
     unsigned depth = 1;
     path[0] = (struct visit){.node = tree->root, .lower = tree->bottom};
     uint64_t count = 0;
-    uint64_t memory = tree->root->level == 0 ? item_footprint(0, 0) : 0;
+    uint64_t memory = tree->root->level == 0 ? item_footprint(tree->bottom->key_size, 0) : 0;
     while (depth > 0) {
         struct visit *visit = &path[depth - 1];
         const struct node *node = visit->node;

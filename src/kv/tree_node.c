@@ -286,7 +286,7 @@ void node_balance(struct node *left, struct node *right, unsigned left_count)
 
 void node_set_skip(struct node *node, size_t skip)
 {
-    CHECK(skip <= KEY_SIZE_MAX);
+    CHECK(skip <= TREE_KEY_SIZE_MAX);
     if (node->skip == skip) {
         return;
     }

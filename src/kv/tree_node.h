@@ -7,14 +7,15 @@
  *     inner   item i <= every key of child i < item i + 1
  *
  * Item 0 of an inner node is the lower bound of the whole node: the very item that its parent
- * holds for it, or the empty key along the left edge of the tree. So a node splits and merges the
- * same way on every level. Between leaves, the separating item has the shortest key that
- * separates.
+ * holds for it, or the tree's bottom along the left edge: the prefix that all keys have in common.
+ * So a node splits and merges the same way on every level. Between leaves, the separating item has
+ * the shortest key that separates.
  *
  * A node lies between two bounds, so every key that may be in it begins with what the bounds have
- * in common: `skip` is the size of that prefix. A slot's head is the eight bytes after it, as a
- * big-endian number, shorter keys filled with zeros. Different heads order their keys, so a search
- * mostly reads nothing but the array of heads; equal heads say nothing.
+ * in common, or along the right edge with the tree's prefix: `skip` is the size of that. Only keys
+ * that begin with the tree's prefix are searched for in nodes. A slot's head is the eight bytes
+ * after it, as a big-endian number, shorter keys filled with zeros. Different heads order their
+ * keys, so a search mostly reads nothing but the array of heads; equal heads say nothing.
  */
 #ifndef KV_TREE_NODE_H
 #define KV_TREE_NODE_H

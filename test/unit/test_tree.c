@@ -391,6 +391,71 @@ static void keys_in_any_order_come_and_go(void **state)
     }
 }
 
+/* What a cursor should find: by walking over everything. */
+static const struct item *first_not_below(const struct tree *tree, struct slice key)
+{
+    struct tree_cursor cursor;
+    tree_seek(tree, slice_of(NULL, 0), &cursor);
+    const struct item *item = tree_cursor_item(&cursor);
+    while (item != NULL && slice_compare(item_key(item), key) < 0) {
+        tree_cursor_next(&cursor);
+        item = tree_cursor_item(&cursor);
+    }
+    return item;
+}
+
+static void assert_seek(const struct tree *tree, struct slice key)
+{
+    struct tree_cursor cursor;
+    tree_seek(tree, key, &cursor);
+    assert_ptr_equal(tree_cursor_item(&cursor), first_not_below(tree, key));
+}
+
+/* All keys begin alike, until one after the other comes that does so less. */
+static void keys_that_begin_otherwise_are_taken_in(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    static const char *const others[] = {"key-0000000", "key-0001", "key-", "kez",
+                                         "k",           "a",        "\xff"};
+    static const struct item_facts facts;
+    struct tree *tree = tree_new();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        put_number(tree, i);
+    }
+    struct tree *frozen = tree_freeze(tree);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct slice key = slice_of_string(others[i]);
+        assert_null(tree_get(tree, key));
+        assert_false(tree_delete(tree, key));
+        tree_prefetch(tree, &key, 1);
+        assert_seek(tree, key);
+        tree_put(tree, key, key, &facts);
+        tree_check(tree);
+        assert_true(slice_equal(item_value(tree_get(tree, key)), key));
+        assert_true(tree_count(tree) == COUNT + i + 1);
+        assert_seek(tree, key);
+        assert_null(tree_get(frozen, key));
+        assert_seek(frozen, key);
+    }
+    tree_check(frozen);
+    tree_free(frozen);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        char room[32];
+        assert_non_null(tree_get(tree, numbered_key(i, room)));
+        assert_true(delete_number(tree, i));
+    }
+    tree_check(tree);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_true(tree_delete(tree, slice_of_string(others[i])));
+    }
+    /* What begins a new set of keys is what they have in common. */
+    put_number(tree, 1);
+    tree_check(tree);
+    assert_true(tree_count(tree) == 1);
+    tree_free(tree);
+}
+
 static void an_empty_tree_has_nothing(void **state)
 {
     (void)state;
@@ -676,6 +741,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_tree_has_nothing),
         cmocka_unit_test(keys_in_any_order_come_and_go),
+        cmocka_unit_test(keys_that_begin_otherwise_are_taken_in),
         cmocka_unit_test(heads_lead_to_a_key_or_just_before_it),
         cmocka_unit_test(a_million_random_operations_agree_with_a_sorted_array),
         cmocka_unit_test(a_key_may_be_deleted_by_its_own_bytes),
