@@ -479,6 +479,9 @@ bool tree_delete(struct tree *tree, struct slice key)
     shrink(tree);
     CHECK(tree->count > 0);
     tree->count--;
+    if (tree->count == 0) {
+        set_prefix(tree, slice_of(NULL, 0));
+    }
     return true;
 }
 

@@ -449,7 +449,9 @@ static void keys_that_begin_otherwise_are_taken_in(void **state)
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_true(tree_delete(tree, slice_of_string(others[i])));
     }
-    /* What begins a new set of keys is what they have in common. */
+    struct tree *empty = tree_new();
+    assert_true(tree_memory(tree) == tree_memory(empty));
+    tree_free(empty);
     put_number(tree, 1);
     tree_check(tree);
     assert_true(tree_count(tree) == 1);
